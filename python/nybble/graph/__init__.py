@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as data: tensors, nodes and their quantization."""
+
+from .errors import Blocker, ModelError, QuantizationError, UnsupportedError
+from .evaluate import evaluate, evaluate_outputs
+from .graph import Graph, GraphError, Node, Port, Tensor, constant
+from .operator import Array, Lowered, Operator
+from .quantization import DType, Quantization, Rounding
+
+__all__ = [
+    "Array",
+    "Blocker",
+    "DType",
+    "Graph",
+    "GraphError",
+    "Lowered",
+    "ModelError",
+    "Node",
+    "Operator",
+    "Port",
+    "Quantization",
+    "QuantizationError",
+    "Rounding",
+    "Tensor",
+    "UnsupportedError",
+    "constant",
+    "evaluate",
+    "evaluate_outputs",
+]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nybble raises besides ValueError and TypeError for wrong arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ModelError(ValueError):
+    """The model file is wrong: truncated, corrupt, or it contradicts itself."""
+
+
+class QuantizationError(ValueError):
+    """The network cannot be expressed in the integers asked for."""
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """Why one node cannot be taken, and what to do about it."""
+
+    node: str
+    reason: str
+    remedy: str
+
+
+class UnsupportedError(ValueError):
+    """The model is valid, but nybble does not run it. ``blockers`` lists every reason, not the first only."""
+
+    def __init__(self, model: str, blockers: Sequence[Blocker]) -> None:
+        self.model = model
+        self.blockers = tuple(blockers)
+        super().__init__(self._table())
+
+    def __reduce__(self) -> tuple[type[UnsupportedError], tuple[str, tuple[Blocker, ...]]]:
+        return type(self), (self.model, self.blockers)
+
+    def _table(self) -> str:
+        rows = [("node", "reason", "remedy")]
+        rows += [(b.node, b.reason, b.remedy) for b in self.blockers]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        count = len(self.blockers)
+        plural = "" if count == 1 else "s"
+        return "\n".join([f"{self.model}: {count} blocker{plural}", *lines])

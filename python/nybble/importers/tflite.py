@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import .tflite networks, quantized (int8 per channel, legacy uint8, int4 weights) or float.
+
+Whose arithmetic each operator follows is written in docs/tflite-arithmetic.md. The schema's slot numbers are those of
+tensorflow/lite/schema/schema.fbs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import ops
+from ..graph import (
+    Array,
+    Blocker,
+    DType,
+    Graph,
+    ModelError,
+    Node,
+    Operator,
+    Port,
+    Quantization,
+    Tensor,
+    UnsupportedError,
+)
+from ..ops import Activation, AverageRounding, Window
+from .flatbuffer import Table, root
+from .tflite_names import BUILTIN_NAMES
+
+_TYPES = {
+    0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
+    9: DType.INT8, 17: DType.INT4, 19: DType.INT2,
+}
+_OTHER_TYPES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant"}
+_ACTIVATIONS = {
+    0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6
+}
+
+
+class _Refusal(Exception):
+    """This operator cannot be taken: (reason, remedy)."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+@dataclass
+class _Import:
+    """The graph as it grows."""
+
+    tensors: dict[str, Tensor]
+    nodes: list[Node] = field(default_factory=list)
+    real_inputs: dict[str, str] = field(default_factory=dict)
+    real_outputs: dict[str, str] = field(default_factory=dict)
+
+    def constant(self, name: str) -> Array:
+        """The data of a constant tensor."""
+        data = self.tensors[name].data
+        if data is None:
+            raise _Refusal(f"{name!r} is computed at run time where a constant is needed")
+        return data
+
+    def emit(self, op: Operator, inputs: list[str], outputs: list[str], label: str) -> None:
+        """Append a node."""
+        self.nodes.append(Node(op, tuple(inputs), tuple(outputs), label))
+
+    def fresh(self, like: str, tensor: Tensor) -> str:
+        """Add a tensor under a new name derived from ``like``."""
+        name, i = like, 0
+        while name in self.tensors:
+            i += 1
+            name = f"{like}#{i}"
+        self.tensors[name] = replace(tensor, name=name)
+        return name
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """One operator of the file."""
+
+    label: str
+    inputs: list[str]
+    outputs: list[str]
+    options: Table | None
+
+    def integer(self, slot: int, kind: str = "int", default: int = 0) -> int:
+        return self.options.integer(slot, kind, default) if self.options else default
+
+    def flag(self, slot: int) -> bool:
+        return bool(self.integer(slot, "bool"))
+
+    def real(self, slot: int) -> float:
+        return float(self.options.scalar(slot, "float", 0.0)) if self.options else 0.0
+
+    def activation(self, slot: int) -> Activation:
+        code = self.integer(slot, "byte")
+        if code not in _ACTIVATIONS:
+            raise _Refusal(f"fused activation {code} (tanh or sign bit)", "use a separate operator")
+        return _ACTIVATIONS[code]
+
+
+_Rule = Callable[[_Import, _Operator], None]
+_RULES: dict[str, _Rule] = {}
+
+
+def _rule(*builtins: str) -> Callable[[_Rule], _Rule]:
+    def register(function: _Rule) -> _Rule:
+        for builtin in builtins:
+            _RULES[builtin] = function
+        return function
+
+    return register
+
+
+def _window(g: _Import, op: _Operator, size: tuple[int, int], slots: tuple[int, int, int], dilation: int) -> Window:
+    """A window from (padding, stride width, stride height) slots and the slot of the width's dilation (or -1)."""
+    x = g.tensors[op.inputs[0]]
+    if len(x.shape) != 4:
+        raise _Refusal(f"expected an input of 4 dimensions, found {x.shape}")
+    stride = (op.integer(slots[2]), op.integer(slots[1]))
+    dilated = (op.integer(dilation + 1, default=1), op.integer(dilation, default=1)) if dilation >= 0 else (1, 1)
+    if min(*stride, *dilated, *size) < 1:
+        raise ModelError(f"{op.label}: expected sizes, strides and dilations of at least 1")
+    padding = ops.window.NO_PADDING
+    if op.integer(slots[0], "byte") == 0:
+        padding = ops.same_padding((x.shape[1], x.shape[2]), size, stride, dilated)
+    return Window(size, stride, dilated, padding)
+
+
+@_rule("CONV_2D")
+def _conv2d(g: _Import, op: _Operator) -> None:
+    x, w = g.tensors[op.inputs[0]], g.tensors[op.inputs[1]]
+    if len(w.shape) != 4 or w.shape[3] == 0 or len(x.shape) != 4 or x.shape[3] % w.shape[3]:
+        raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
+    window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 4)
+    conv = ops.Conv2d(window, x.shape[3] // w.shape[3], op.activation(3))
+    g.emit(conv, op.inputs, op.outputs, op.label)
+
+
+@_rule("DEPTHWISE_CONV_2D")
+def _depthwise(g: _Import, op: _Operator) -> None:
+    x, w = g.tensors[op.inputs[0]], g.tensors[op.inputs[1]]
+    if len(w.shape) != 4 or len(x.shape) != 4 or x.shape[3] == 0 or w.shape[3] % x.shape[3]:
+        raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
+    window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 5)
+    activation = op.activation(4)
+    if w.shape[3] == x.shape[3]:
+        g.emit(ops.DepthwiseConv2d(window, activation), op.inputs, op.outputs, op.label)
+        return
+    # Several outputs per channel: a convolution with one group per channel.
+    values = np.ascontiguousarray(g.constant(op.inputs[1]).reshape(-1, w.shape[3]).T)
+    shape = (w.shape[3], *window.size, 1)
+    quantization = w.quantization
+    if quantization is not None and quantization.axis is not None:
+        quantization = replace(quantization, axis=0)
+    name = g.fresh(w.name, Tensor(w.name, w.dtype, shape, quantization, values.reshape(shape)))
+    conv = ops.Conv2d(window, x.shape[3], activation)
+    g.emit(conv, [op.inputs[0], name, *op.inputs[2:]], op.outputs, op.label)
+
+
+@_rule("FULLY_CONNECTED")
+def _fully_connected(g: _Import, op: _Operator) -> None:
+    if op.integer(1, "byte"):
+        raise _Refusal("shuffled weights", "convert the model with default weights")
+    x = g.tensors[op.inputs[0]]
+    fc = ops.FullyConnected(op.flag(2), op.activation(0), real_rounding=x.dtype is DType.UINT8)
+    g.emit(fc, op.inputs, op.outputs, op.label)
+
+
+@_rule("ADD", "SUB")
+def _add(g: _Import, op: _Operator) -> None:
+    kind = ops.Add if op.label.startswith("ADD") else ops.Sub
+    g.emit(kind(op.activation(0)), op.inputs, op.outputs, op.label)
+
+
+@_rule("AVERAGE_POOL_2D", "MAX_POOL_2D")
+def _pool(g: _Import, op: _Operator) -> None:
+    window = _window(g, op, (op.integer(4), op.integer(3)), (0, 1, 2), -1)
+    activation = op.activation(5)
+    if op.label.startswith("MAX"):
+        g.emit(ops.MaxPool2d(window, activation), op.inputs, op.outputs, op.label)
+        return
+    up = g.tensors[op.inputs[0]].dtype is DType.UINT8
+    rounding = AverageRounding.UP if up else AverageRounding.AWAY
+    g.emit(ops.AveragePool2d(window, activation, rounding), op.inputs, op.outputs, op.label)
+
+
+@_rule("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+def _reshape(g: _Import, op: _Operator) -> None:
+    # The output's own shape is the answer: converters write it, and it has no -1.
+    g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("SOFTMAX")
+def _softmax(g: _Import, op: _Operator) -> None:
+    g.emit(ops.Softmax(op.real(0)), op.inputs, op.outputs, op.label)
+
+
+@_rule("QUANTIZE")
+def _quantize(g: _Import, op: _Operator) -> None:
+    source, result = g.tensors[op.inputs[0]], g.tensors[op.outputs[0]]
+    if source.dtype is DType.FLOAT32 and result.dtype is not DType.FLOAT32:
+        g.real_inputs[source.name] = result.name
+        return
+    g.emit(ops.Quantize(), op.inputs, op.outputs, op.label)
+
+
+@_rule("DEQUANTIZE")
+def _dequantize(g: _Import, op: _Operator) -> None:
+    g.real_outputs[op.outputs[0]] = op.inputs[0]
+
+
+def _tensor(data: bytes | memoryview, table: Table, buffers: list[Table], index: int) -> Tensor:
+    what = f"{table.what} ({table.text(3)!r})"
+    shape = tuple(int(d) for d in table.array(0, "int"))
+    if any(d < 0 for d in shape):
+        raise ModelError(f"{what}: expected dimensions of at least 0, found {shape}")
+    code = table.integer(1, "byte")
+    if code not in _TYPES:
+        known = _OTHER_TYPES.get(code, f"type {code}")
+        raise _Refusal(f"{table.text(3)!r} holds {known}", "only float32 and integer tensors are taken")
+    dtype = _TYPES[code]
+    quantization = None
+    params = table.table(4, "quantization")
+    if params is not None:
+        scale, zero = params.array(2, "float"), params.array(3, "long")
+        if scale.size:
+            if zero.size == 0:
+                zero = np.zeros(scale.size, np.int64)
+            if zero.size != scale.size:
+                raise ModelError(f"{what}: {scale.size} scales but {zero.size} zero points")
+            if not np.all(np.isfinite(scale)) or not np.all(scale >= 0):
+                raise ModelError(f"{what}: expected finite scales of at least 0")
+            axis = params.integer(6) if scale.size > 1 else None
+            if axis is not None and not (0 <= axis < len(shape) and shape[axis] == scale.size):
+                raise ModelError(f"{what}: {scale.size} scales along axis {axis} of {shape}")
+            quantization = Quantization(
+                tuple(float(s) for s in scale), tuple(int(z) for z in zero), axis
+            )
+    number = table.integer(2, "uint")
+    if number >= len(buffers):
+        raise ModelError(f"{what}: buffer {number} of {len(buffers)}")
+    raw = buffers[number].array(0, "ubyte")
+    offset, size = buffers[number].integer(1, "ulong"), buffers[number].integer(2, "ulong")
+    if offset > 1:
+        if offset + size > len(data):
+            raise ModelError(f"{what}: its data [{offset}, {offset + size}) passes the end of the file")
+        raw = np.frombuffer(data, np.uint8, size, offset)
+    name = table.text(3) or f"tensor {index}"
+    if raw.size == 0 or math.prod(shape) == 0:
+        return Tensor(name, dtype, shape, quantization)
+    return Tensor(name, dtype, shape, quantization, _elements(raw, dtype, shape, what))
+
+
+def _elements(raw: Array, dtype: DType, shape: tuple[int, ...], what: str) -> Array:
+    count = math.prod(shape)
+    needed = -(-count * dtype.bits // 8)
+    if raw.size != needed:
+        raise ModelError(f"{what}: {dtype.value.lower()} {shape} takes {needed} bytes, found {raw.size}")
+    if dtype.bits >= 8:
+        return np.frombuffer(raw.tobytes(), dtype.numpy.newbyteorder("<"), count).astype(dtype.numpy).reshape(shape)
+    per_byte, mask = 8 // dtype.bits, (1 << dtype.bits) - 1
+    shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(dtype.bits)
+    fields = ((raw[:, None] >> shifts) & mask).reshape(-1)[:count].astype(np.int16)
+    half = 1 << (dtype.bits - 1)
+    return ((fields ^ half) - half).astype(np.int8).reshape(shape)
+
+
+def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
+    """Read a .tflite model (a path or its bytes) as a graph.
+
+    Raises ModelError where the file is wrong, UnsupportedError with every blocker where nybble lacks something.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    what = name or ("model" if isinstance(source, bytes) else Path(source).name)
+    model = root(data, b"TFL3", what)
+    subgraphs = model.tables(2, "subgraph")
+    if not subgraphs:
+        raise ModelError(f"{what}: expected a subgraph, found none")
+    blockers: list[Blocker] = []
+    if len(subgraphs) > 1:
+        blockers.append(Blocker(what, f"{len(subgraphs)} subgraphs", "convert one signature without control flow"))
+    main = subgraphs[0]
+    buffers = model.tables(4, "buffer")
+    tensors: dict[str, Tensor] = {}
+    names: list[str] = []
+    for i, table in enumerate(main.tables(0, "tensor")):
+        try:
+            tensor = _tensor(data, table, buffers, i)
+        except _Refusal as refusal:
+            blockers.append(Blocker(f"tensor {i}", refusal.reason, refusal.remedy))
+            tensor = Tensor(table.text(3) or f"tensor {i}", DType.BOOL, (0,))
+        if tensor.name in tensors:
+            tensor = replace(tensor, name=f"{tensor.name}#{i}")
+        tensors[tensor.name] = tensor
+        names.append(tensor.name)
+
+    def named(index: int, owner: str) -> str:
+        if index == -1:
+            return ""
+        if not 0 <= index < len(names):
+            raise ModelError(f"{owner}: tensor {index} of {len(names)}")
+        return names[index]
+
+    g = _Import(tensors)
+    codes = [max(c.integer(0, "byte"), c.integer(3)) for c in model.tables(1, "operator code")]
+    for i, table in enumerate(main.tables(3, "operator")):
+        code = table.integer(0, "uint")
+        if code >= len(codes):
+            raise ModelError(f"{table.what}: operator code {code} of {len(codes)}")
+        builtin = BUILTIN_NAMES.get(codes[code], f"operator {codes[code]}")
+        inputs = [named(int(t), table.what) for t in table.array(1, "int")]
+        outputs = [named(int(t), table.what) for t in table.array(2, "int")]
+        label = f"{builtin} {i}"
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        try:
+            if builtin not in _RULES:
+                raise _Refusal("operator not supported", "cut the network before it, or replace it")
+            _RULES[builtin](g, _Operator(label, inputs, outputs, table.table(4, "options")))
+        except _Refusal as refusal:
+            blockers.append(Blocker(label, refusal.reason, refusal.remedy))
+        except IndexError:
+            raise ModelError(f"{table.what} ({builtin}): too few inputs or outputs") from None
+    ports_in = [named(int(t), what) for t in main.array(1, "int")]
+    ports_out = [named(int(t), what) for t in main.array(2, "int")]
+    blockers += _check_types(g)
+    if blockers:
+        raise UnsupportedError(what, blockers)
+    graph = Graph(
+        g.tensors,
+        tuple(g.nodes),
+        tuple(Port(g.real_inputs.get(t, t), t, g.tensors[t].dtype is DType.FLOAT32) for t in ports_in),
+        tuple(Port(g.real_outputs.get(t, t), t, g.tensors[t].dtype is DType.FLOAT32) for t in ports_out),
+        name=what,
+    )
+    return graph.rebuilt()
+
+
+def _check_types(g: _Import) -> list[Blocker]:
+    """A blocker for each node that mixes float32 with integers or leaves the types that the kernels take."""
+    blockers = []
+    for node in g.nodes:
+        used = [g.tensors[n] for n in (*node.inputs, *node.outputs) if n]
+        real = [t for t in used if t.dtype is DType.FLOAT32]
+        if real and len(real) < len(used):
+            integers = sum(t.dtype is not DType.FLOAT32 for t in used if t.quantization is not None)
+            if integers:
+                blockers.append(
+                    Blocker(
+                        node.name,
+                        "mixes float32 and integers (dynamic range or weight only)",
+                        "quantize activations too: nybble quantize",
+                    )
+                )
+    return blockers

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""2D convolution, grouped or not.
+
+x int8 [batch, height, width, channels], weights [outputs, kh, kw, channels / groups] in 8, 4 or 2 bits,
+bias int32 [outputs] or absent -> int8 [batch, out_height, out_width, outputs]:
+
+    acc[o] = bias[o] + sum over the window of (x - zero_point_x) * (w[o] - zero_point_w)
+    y[o]   = clamp(requantize(acc[o]) + zero_point_y)
+
+Outside the image x is its zero point. |acc| fits int32 (checked when folded).
+Source: ConvPerChannel, tensorflow/lite/kernels/internal/reference/integer_ops/conv.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Lowered, Operator, Rounding, Tensor
+from ..graph import Array
+from .activation import Activation
+from .requantize import finish, output_fields, requantize, require_int8
+from .weights import Weights, accumulate, fold, require_weights
+from .window import Window
+
+
+@dataclass(frozen=True)
+class Conv2d(Operator):
+    """Convolution with a window, groups and a fused activation."""
+
+    window: Window
+    groups: int = 1
+    activation: Activation = Activation.NONE
+    rounding: Rounding = field(default=Rounding.DOUBLE)
+
+    def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        x, w = inputs[0].shape, inputs[1].shape
+        if len(x) != 4 or len(w) != 4:
+            raise ValueError(f"expected an input and weights of 4 dimensions, found {x} and {w}")
+        if w[1:3] != self.window.size or w[3] * self.groups != x[3] or w[0] % self.groups:
+            raise ValueError(
+                f"weights {w} do not fit an input {x}, a window {self.window.size} and {self.groups} groups"
+            )
+        return [(x[0], *self.window.output(x[1], x[2]), w[0])]
+
+    def folded(self, inputs: Sequence[Tensor], output: Tensor) -> Weights:
+        """The weights as [groups, outputs / groups, kh * kw * channels / groups] with their constants."""
+        values = require_weights(inputs[1])
+        grouped = values.reshape(self.groups, values.shape[0] // self.groups, -1)
+        return fold(inputs[0], inputs[1], grouped, inputs[2] if len(inputs) > 2 else None, output)
+
+    def integer(
+        self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> list[Array]:
+        require_int8(inputs[0], outputs[0])
+        weights = self.folded(inputs, outputs[0])
+        patches = self.window.patches(arrays[0], inputs[0].zero_point)
+        per_group = patches.shape[-1] // self.groups
+        n = weights.values.shape[1]
+        parts = []
+        for g in range(self.groups):
+            rows = patches[..., g * per_group : (g + 1) * per_group].reshape(-1, weights.values.shape[2])
+            parts.append(
+                accumulate(rows, weights.values[g], weights.zero_point, weights.bias[g * n : (g + 1) * n])
+            )
+        acc = np.concatenate(parts, axis=1).reshape(outputs[0].shape)
+        scaled = requantize(acc, weights.multiplier, weights.shift, self.rounding)
+        return [finish(scaled, outputs[0], self.activation)]
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        x, w = arrays[0], arrays[1]
+        patches = self.window.patches(x, 0.0)
+        per_group, n = patches.shape[-1] // self.groups, w.shape[0] // self.groups
+        parts = []
+        for g in range(self.groups):
+            rows = patches[..., g * per_group : (g + 1) * per_group]
+            flat = rows.reshape(*rows.shape[:3], -1)
+            parts.append(flat @ w[g * n : (g + 1) * n].reshape(n, -1).T)
+        y = np.concatenate(parts, axis=-1)
+        if len(arrays) > 2:
+            y = y + arrays[2]
+        return [self.activation.real(y.astype(np.float32))]
+
+    def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
+        require_int8(inputs[0], outputs[0])
+        return Lowered(
+            "Conv2d",
+            {
+                "window": self.window.fields(),
+                "groups": self.groups,
+                "pad_value": inputs[0].zero_point,
+                "weights": self.folded(inputs, outputs[0]),
+                "output": output_fields(outputs[0], self.activation, self.rounding),
+            },
+        )
+
+    def macs(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        return outputs[0].size * int(np.prod(inputs[1].shape[1:]))

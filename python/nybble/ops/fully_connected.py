@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fully connected layer: a matrix product with constant weights.
+
+x int8 [..., depth] (or any shape whose elements are a multiple of depth, unless ``keep_dimensions``),
+weights [outputs, depth] in 8, 4 or 2 bits, bias int32 [outputs] or absent -> int8 [batch, outputs]:
+
+    acc[o] = bias[o] + sum over k of (x[k] - zero_point_x) * (w[o, k] - zero_point_w)
+    y[o]   = clamp(requantize(acc[o]) + zero_point_y)
+
+Source: FullyConnected, tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h, with the fixed-point
+multiplier that TFLite Micro uses (micro/kernels/fully_connected.cc). LiteRT rounds once in double instead:
+legacy uint8 networks, which only LiteRT runs, therefore take Rounding.SINGLE with multipliers proven equal
+to that double product over the reach of the accumulator (ops/threshold.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Lowered, Operator, Rounding, Tensor
+from ..graph import Array
+from .activation import Activation
+from .requantize import finish, output_fields, requantize, require_int8
+from .threshold import equal_requantization
+from .weights import Weights, accumulate, fold, require_weights
+
+
+@dataclass(frozen=True)
+class FullyConnected(Operator):
+    """Fully connected layer with a fused activation.
+
+    real_rounding: the reference rounds the double product acc * scale once (LiteRT, uint8).
+    """
+
+    keep_dimensions: bool = False
+    activation: Activation = Activation.NONE
+    rounding: Rounding = field(default=Rounding.DOUBLE)
+    real_rounding: bool = False
+
+    def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        x, w = inputs[0], inputs[1].shape
+        if len(w) != 2 or w[1] == 0 or x.size % w[1]:
+            raise ValueError(f"weights {w} do not fit an input {x.shape}")
+        if self.keep_dimensions:
+            if x.shape[-1] != w[1]:
+                raise ValueError(f"weights {w} do not fit an input {x.shape} that keeps its dimensions")
+            return [(*x.shape[:-1], w[0])]
+        return [(x.size // w[1], w[0])]
+
+    def folded(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[Weights, Rounding]:
+        """The weights as [1, outputs, depth] with their constants, and the rounding that goes with them."""
+        values = require_weights(inputs[1])
+        bias = inputs[2] if len(inputs) > 2 else None
+        weights = fold(inputs[0], inputs[1], values[None], bias, output)
+        if not self.real_rounding:
+            return weights, self.rounding
+        scale = float(
+            np.float64(inputs[0].scale) * np.float64(inputs[1].scale) / np.float64(output.scale)
+        )
+        multiplier, shift, rounding = equal_requantization(scale, weights.accumulator, output)
+        weights = replace(
+            weights,
+            multiplier=np.full_like(weights.multiplier, multiplier),
+            shift=np.full_like(weights.shift, shift),
+        )
+        return weights, rounding
+
+    def integer(
+        self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> list[Array]:
+        require_int8(inputs[0], outputs[0])
+        weights, rounding = self.folded(inputs, outputs[0])
+        rows = arrays[0].reshape(-1, weights.values.shape[2])
+        acc = accumulate(rows, weights.values[0], weights.zero_point, weights.bias)
+        scaled = requantize(acc, weights.multiplier, weights.shift, rounding)
+        return [finish(scaled, outputs[0], self.activation).reshape(outputs[0].shape)]
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        x, w = arrays[0], arrays[1]
+        y = x.reshape(-1, w.shape[1]) @ w.T
+        if len(arrays) > 2:
+            y = y + arrays[2]
+        if self.keep_dimensions:
+            y = y.reshape(*x.shape[:-1], w.shape[0])
+        return [self.activation.real(y.astype(np.float32))]
+
+    def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
+        require_int8(inputs[0], outputs[0])
+        weights, rounding = self.folded(inputs, outputs[0])
+        return Lowered(
+            "FullyConnected",
+            {
+                "weights": weights,
+                "output": output_fields(outputs[0], self.activation, rounding),
+            },
+        )
+
+    def macs(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        return inputs[0].size * inputs[1].shape[0]

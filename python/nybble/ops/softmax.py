@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax over the last axis in fixed point.
+
+x int8 [..., depth] -> int8 [..., depth] with scale 1/256 and zero point -128. With d = x - max(x) in -255..0 and
+
+    e[d] = exp(beta * scale_x * d)            Q0.31, from gemmlowp's series; a table of 256 entries in the file
+    S    = sum of round(e / 2^12)             Q12.19
+    y    = round(e / S * 256) - 128           by a Newton-Raphson reciprocal of S in Q0.31
+
+Source: Softmax, tensorflow/lite/kernels/internal/reference/softmax.h; parameters: PreprocessSoftmaxScaling and CalculateInputRadius,
+kernels/internal/quantization_util.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Lowered, Operator, Tensor
+from ..graph import Array
+from . import fixedpoint
+from .requantize import quantize_multiplier, require_int8
+
+_DIFFERENCE_BITS = 5
+_ACCUMULATION_BITS = 12
+
+
+@dataclass(frozen=True)
+class Softmax(Operator):
+    """Softmax with a factor on its input."""
+
+    beta: float = 1.0
+
+    def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        if not inputs[0].shape:
+            raise ValueError("expected at least one dimension")
+        return [inputs[0].shape]
+
+    def exponentials(self, x: Tensor) -> npt.NDArray[np.int32]:
+        """e[d] for d = -255 .. 0, int32 [256]."""
+        fractional = 31 - _DIFFERENCE_BITS
+        real = min(
+            float(np.float64(self.beta) * np.float64(x.scale) * (1 << fractional)), (1 << 31) - 1.0
+        )
+        multiplier, shift = quantize_multiplier(real)
+        left = 31 - shift
+        if left < 0:
+            raise ValueError(f"scale {x.scale:g} is too small for softmax")
+        radius = ((1 << _DIFFERENCE_BITS) - 1) * (1 << (31 - _DIFFERENCE_BITS)) / (1 << left)
+        d = np.arange(-255, 1, dtype=np.int64)
+        skipped = d < -int(np.floor(radius))
+        scaled = fixedpoint.high_mul(np.where(skipped, 0, d) * (1 << left), multiplier)
+        e = fixedpoint.exp_on_negative_values(scaled, _DIFFERENCE_BITS)
+        return np.where(skipped, 0, e).astype(np.int32)
+
+    def integer(
+        self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> list[Array]:
+        self._require(inputs[0], outputs[0])
+        x = arrays[0].astype(np.int64)
+        e = self.exponentials(inputs[0]).astype(np.int64)[x - x.max(axis=-1, keepdims=True) + 255]
+        total = fixedpoint.divide_by_pot(e, _ACCUMULATION_BITS).sum(axis=-1, keepdims=True)
+        headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # leading zeros of 32 bits
+        reciprocal = fixedpoint.one_over_one_plus_x((total << headroom) - (1 << 31))
+        y = fixedpoint.high_mul(reciprocal, e)
+        exponent = _ACCUMULATION_BITS - headroom + 31 - 8
+        result = np.empty_like(y)
+        for value in np.unique(exponent):
+            where = np.broadcast_to(exponent == value, y.shape)
+            result[where] = fixedpoint.divide_by_pot(y[where], int(value))
+        return [np.clip(result - 128, -128, 127).astype(np.int8)]
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        x = arrays[0] * np.float32(self.beta)
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        return [(e / e.sum(axis=-1, keepdims=True)).astype(np.float32)]
+
+    def _require(self, x: Tensor, y: Tensor) -> None:
+        require_int8(x, y)
+        if y.scale != 1.0 / 256 or y.zero_point != -128:
+            raise ValueError(f"expected the output scale 1/256 and zero point -128, found {y.quantized}")
+
+    def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
+        self._require(inputs[0], outputs[0])
+        return Lowered("Softmax", {"exponentials": self.exponentials(inputs[0])})

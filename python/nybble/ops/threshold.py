@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof that an integer requantization is the same step function as a reference's real one.
+
+Both map accumulators monotonically to at most 256 outputs, so they are equal on the whole reach of the
+accumulator exactly where they agree at every step: at most 255 thresholds are compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Rounding, Tensor
+from .requantize import quantize_multiplier, requantize
+
+
+def _round_away(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    # C's round(); x + 0.5 would be rounded itself just below one half.
+    whole = np.trunc(x)
+    return (whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)).astype(np.int64)
+
+
+def equal_requantization(scale: float, reach: int, output: Tensor) -> tuple[int, int, Rounding]:
+    """(multiplier, shift, rounding) that equals round(double(acc) * scale), clamped to the output's type, for
+    every abs(acc) <= reach. Single rounding takes ties up, C's round() away from zero: where the reach holds
+    a negative tie, the double rounding (away from zero) is the one that agrees.
+
+    Raises ValueError where no multiplier near the scale does.
+    """
+    base, shift = quantize_multiplier(scale)
+    if base == 0:
+        return base, shift, Rounding.SINGLE
+    first = output.dtype.lowest - output.zero_point
+    last = output.dtype.highest - output.zero_point
+    # Step k happens near (k - 0.5) / scale; a few neighbours on both sides decide which accumulator it is.
+    centres = np.floor((np.arange(first + 1, last + 1) - 0.5) / scale)
+    near = np.clip(centres[:, None] + np.arange(-2, 4), -reach, reach).astype(np.int64)
+    near = np.unique(np.concatenate([near.reshape(-1), np.array([-reach, reach], np.int64)]))
+    wanted = np.clip(_round_away(near.astype(np.float64) * scale), first, last)
+    for rounding in (Rounding.SINGLE, Rounding.DOUBLE):
+        for delta in (0, -1, 1, -2, 2):
+            found = requantize(near, base + delta, shift, rounding)
+            if np.array_equal(np.clip(found, first, last), wanted):
+                return base + delta, shift, rounding
+    raise ValueError(f"no 31-bit multiplier equals the reference's double product for the scale {scale!r}")

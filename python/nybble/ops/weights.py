@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of convolutions and fully connected layers with all constants folded, as the kernels take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import DType, Tensor
+from .requantize import quantize_multipliers
+
+#: The largest accumulator that the kernels hold.
+INT32_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Integer weights [groups, n, k] and, for each of the groups * n channels, what follows the sum.
+
+    A kernel computes  sum(x * w) - zero_point * sum(x) + bias,  x and w as stored, the input's zero point
+    being folded into the bias, and requantizes it with multiplier and shift.
+    """
+
+    values: npt.NDArray[np.int8]
+    bits: int
+    zero_point: int
+    bias: npt.NDArray[np.int32]
+    multiplier: npt.NDArray[np.int32]
+    shift: npt.NDArray[np.int32]
+    accumulator: int
+    """Bound of abs(accumulator) for every input of the input's type (a certificate)."""
+
+
+def fold(
+    x: Tensor,
+    weights: Tensor,
+    values: npt.NDArray[np.int8],
+    bias: Tensor | None,
+    output: Tensor,
+) -> Weights:
+    """Fold zero points into the bias and derive the multipliers.
+
+    values: the weights rearranged to [groups, n, k]. sum((x - zx) * (w - zw)) is
+    sum(x * w) - zw * sum(x) + (k * zx * zw - zx * sum(w)); the last term joins the bias.
+    Source of the scales: PopulateConvolutionQuantizationParams (kernels/kernel_util.cc), in double.
+
+    Raises ValueError where some input could overflow the int32 accumulator.
+    """
+    groups, n, k = values.shape
+    if bias is not None and bias.data is None:
+        raise ValueError(f"expected a constant bias, found the run-time tensor {bias.name!r}")
+    zx, zw = x.zero_point, weights.quantized.single_zero_point
+    wide = values.astype(np.int64).reshape(groups * n, k)
+    sums = wide.sum(axis=1)
+    added = np.zeros(groups * n, np.int64)
+    if bias is not None and bias.data is not None:
+        if bias.data.size != groups * n:
+            raise ValueError(f"expected {groups * n} biases, found {bias.data.size}")
+        added = bias.data.astype(np.int64).reshape(-1)
+    folded = added + k * zx * zw - zx * sums
+    # |sum (x - zx)(w - zw) + bias|: the true accumulator; and the partial sum that the kernel holds
+    # before the zero points cancel. Both must fit.
+    reach = max(abs(x.dtype.lowest - zx), abs(x.dtype.highest - zx))
+    exact = int((np.abs(wide - zw).sum(axis=1) * reach + np.abs(added)).max(initial=0))
+    if exact > INT32_MAX or int(np.abs(folded).max(initial=0)) > INT32_MAX:
+        raise ValueError(
+            f"the sum over {k} products may reach {exact}, more than an int32 accumulator holds"
+        )
+    scales = weights.quantized.scales.astype(np.float64)
+    if scales.size not in (1, groups * n):
+        raise ValueError(f"expected 1 or {groups * n} weight scales, found {scales.size}")
+    scales = np.broadcast_to(scales, (groups * n,))
+    multiplier, shift = quantize_multipliers(np.float64(x.scale) * scales / np.float64(output.scale))
+    return Weights(
+        values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, exact
+    )
+
+
+def accumulate(
+    rows: npt.NDArray[np.int8], weights: npt.NDArray[np.int8], zero_point: int, bias: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """Accumulators int64 [m, n] of rows [m, k] and weights [n, k].
+
+    float64 products are exact here: every partial sum is an integer below 2^53.
+    """
+    a = rows.astype(np.float64)
+    w = weights.astype(np.float64) - zero_point
+    return (a @ w.T).astype(np.int64) + bias.astype(np.int64)
+
+
+def require_weights(weights: Tensor) -> npt.NDArray[np.int8]:
+    """The constant int8 values of a weight tensor (int4 and int2 are held in int8)."""
+    if weights.data is None:
+        raise ValueError(f"expected constant weights, found the run-time tensor {weights.name!r}")
+    if weights.dtype not in (DType.INT8, DType.INT4, DType.INT2):
+        raise ValueError(f"expected int8, int4 or int2 weights, found {weights.dtype.value.lower()}")
+    return weights.data
+
