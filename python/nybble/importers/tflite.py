@@ -140,7 +140,8 @@ def _conv2d(g: _Import, op: _Operator) -> None:
     if len(w.shape) != 4 or w.shape[3] == 0 or len(x.shape) != 4 or x.shape[3] % w.shape[3]:
         raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
     window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 4)
-    conv = ops.Conv2d(window, x.shape[3] // w.shape[3], op.activation(3))
+    legacy = x.dtype is DType.UINT8
+    conv = ops.Conv2d(window, x.shape[3] // w.shape[3], op.activation(3), legacy=legacy)
     g.emit(conv, op.inputs, op.outputs, op.label)
 
 
@@ -151,8 +152,9 @@ def _depthwise(g: _Import, op: _Operator) -> None:
         raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
     window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 5)
     activation = op.activation(4)
+    legacy = x.dtype is DType.UINT8
     if w.shape[3] == x.shape[3]:
-        g.emit(ops.DepthwiseConv2d(window, activation), op.inputs, op.outputs, op.label)
+        g.emit(ops.DepthwiseConv2d(window, activation, legacy=legacy), op.inputs, op.outputs, op.label)
         return
     # Several outputs per channel: a convolution with one group per channel.
     values = np.ascontiguousarray(g.constant(op.inputs[1]).reshape(-1, w.shape[3]).T)
@@ -161,7 +163,7 @@ def _depthwise(g: _Import, op: _Operator) -> None:
     if quantization is not None and quantization.axis is not None:
         quantization = replace(quantization, axis=0)
     name = g.fresh(w.name, Tensor(w.name, w.dtype, shape, quantization, values.reshape(shape)))
-    conv = ops.Conv2d(window, x.shape[3], activation)
+    conv = ops.Conv2d(window, x.shape[3], activation, legacy=legacy)
     g.emit(conv, [op.inputs[0], name, *op.inputs[2:]], op.outputs, op.label)
 
 
@@ -170,7 +172,7 @@ def _fully_connected(g: _Import, op: _Operator) -> None:
     if op.integer(1, "byte"):
         raise _Refusal("shuffled weights", "convert the model with default weights")
     x = g.tensors[op.inputs[0]]
-    fc = ops.FullyConnected(op.flag(2), op.activation(0), real_rounding=x.dtype is DType.UINT8)
+    fc = ops.FullyConnected(op.flag(2), op.activation(0), legacy=x.dtype is DType.UINT8)
     g.emit(fc, op.inputs, op.outputs, op.label)
 
 

@@ -29,12 +29,13 @@ from .window import Window
 
 @dataclass(frozen=True)
 class Conv2d(Operator):
-    """Convolution with a window, groups and a fused activation."""
+    """Convolution with a window, groups and a fused activation. legacy: of a uint8 network (see weights.fold)."""
 
     window: Window
     groups: int = 1
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
+    legacy: bool = False
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0].shape, inputs[1].shape
@@ -50,7 +51,8 @@ class Conv2d(Operator):
         """The weights as [groups, outputs / groups, kh * kw * channels / groups] with their constants."""
         values = require_weights(inputs[1])
         grouped = values.reshape(self.groups, values.shape[0] // self.groups, -1)
-        return fold(inputs[0], inputs[1], grouped, inputs[2] if len(inputs) > 2 else None, output)
+        bias = inputs[2] if len(inputs) > 2 else None
+        return fold(inputs[0], inputs[1], grouped, bias, output, legacy=self.legacy)
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]

@@ -29,11 +29,12 @@ from .window import Window
 
 @dataclass(frozen=True)
 class DepthwiseConv2d(Operator):
-    """Depthwise convolution with a window and a fused activation."""
+    """Depthwise convolution with a window and a fused activation. legacy: of a uint8 network (see weights.fold)."""
 
     window: Window
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
+    legacy: bool = False
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0].shape, inputs[1].shape
@@ -45,7 +46,8 @@ class DepthwiseConv2d(Operator):
         """The weights as [1, channels, taps] with their constants."""
         values = require_weights(inputs[1])
         by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[3]).T)[None]
-        return fold(inputs[0], inputs[1], by_channel, inputs[2] if len(inputs) > 2 else None, output)
+        bias = inputs[2] if len(inputs) > 2 else None
+        return fold(inputs[0], inputs[1], by_channel, bias, output, legacy=self.legacy)
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]

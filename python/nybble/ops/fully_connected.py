@@ -33,13 +33,13 @@ from .weights import Weights, accumulate, fold, require_weights
 class FullyConnected(Operator):
     """Fully connected layer with a fused activation.
 
-    real_rounding: the reference rounds the double product acc * scale once (LiteRT, uint8).
+    legacy: of a uint8 network, where the reference rounds the double product acc * scale once.
     """
 
     keep_dimensions: bool = False
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
-    real_rounding: bool = False
+    legacy: bool = False
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0], inputs[1].shape
@@ -55,12 +55,11 @@ class FullyConnected(Operator):
         """The weights as [1, outputs, depth] with their constants, and the rounding that goes with them."""
         values = require_weights(inputs[1])
         bias = inputs[2] if len(inputs) > 2 else None
-        weights = fold(inputs[0], inputs[1], values[None], bias, output)
-        if not self.real_rounding:
+        weights = fold(inputs[0], inputs[1], values[None], bias, output, legacy=self.legacy)
+        if not self.legacy:
             return weights, self.rounding
-        scale = float(
-            np.float64(inputs[0].scale) * np.float64(inputs[1].scale) / np.float64(output.scale)
-        )
+        product = np.float32(inputs[0].scale) * np.float32(inputs[1].scale)
+        scale = float(np.float64(product) / np.float64(output.scale))
         multiplier, shift, rounding = equal_requantization(scale, weights.accumulator, output)
         weights = replace(
             weights,

@@ -39,12 +39,16 @@ def fold(
     values: npt.NDArray[np.int8],
     bias: Tensor | None,
     output: Tensor,
+    *,
+    legacy: bool = False,
 ) -> Weights:
     """Fold zero points into the bias and derive the multipliers.
 
     values: the weights rearranged to [groups, n, k]. sum((x - zx) * (w - zw)) is
     sum(x * w) - zw * sum(x) + (k * zx * zw - zx * sum(w)); the last term joins the bias.
-    Source of the scales: PopulateConvolutionQuantizationParams (kernels/kernel_util.cc), in double.
+    Source of the scales: PopulateConvolutionQuantizationParams (kernels/kernel_util.cc), in double; with
+    ``legacy`` (uint8 networks) GetQuantizedConvolutionMultipler there, which multiplies the scales of input
+    and weights in float32.
 
     Raises ValueError where some input could overflow the int32 accumulator.
     """
@@ -71,8 +75,11 @@ def fold(
     scales = weights.quantized.scales.astype(np.float64)
     if scales.size not in (1, groups * n):
         raise ValueError(f"expected 1 or {groups * n} weight scales, found {scales.size}")
-    scales = np.broadcast_to(scales, (groups * n,))
-    multiplier, shift = quantize_multipliers(np.float64(x.scale) * scales / np.float64(output.scale))
+    products = np.float64(x.scale) * scales
+    if legacy:
+        products = (np.float32(x.scale) * weights.quantized.scales).astype(np.float64)
+    products = np.broadcast_to(products, (groups * n,))
+    multiplier, shift = quantize_multipliers(products / np.float64(output.scale))
     return Weights(
         values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, exact
     )
