@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pack weights once, in the one layout that every instruction set uses in place (docs/adr/0001)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..ops.weights import Weights
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Panels of ``nr`` output channels; inside, groups of ``kr`` consecutive k per channel.
+
+    Below 8 bits a byte holds 8 / bits planes: the k of plane p are ``kr`` p further on, the first plane in
+    the lowest bits. k is padded with zeros to a multiple of kr * 8 / bits, n to a multiple of nr.
+    """
+
+    bits: int
+    nr: int
+    kr: int
+
+    @property
+    def planes(self) -> int:
+        """Weights per byte."""
+        return 8 // self.bits
+
+    def fields(self) -> Mapping[str, int]:
+        """The Layout struct of the file."""
+        return {"bits": self.bits, "nr": self.nr, "kr": self.kr, "order": 0}
+
+
+def gemm_layout(bits: int) -> Layout:
+    """The layout of matrix weights."""
+    return Layout(bits, 8, 4)
+
+
+def depthwise_layout(bits: int) -> Layout:
+    """The layout of depthwise weights: k counts the taps of the window."""
+    return Layout(bits, 8, 1)
+
+
+def pack(values: npt.NDArray[np.int8], layout: Layout) -> npt.NDArray[np.uint8]:
+    """Bytes of weights [groups, n, k]: byte ((panel * steps + step) * nr + n % nr) * kr + k % kr."""
+    groups, n, k = values.shape
+    step = layout.kr * layout.planes
+    panels, steps = -(-n // layout.nr), -(-k // step)
+    padded = np.zeros((groups, panels * layout.nr, steps * step), np.int8)
+    padded[:, :n, :k] = values
+    shaped = padded.reshape(groups, panels, layout.nr, steps, layout.planes, layout.kr)
+    ordered = shaped.transpose(0, 1, 3, 4, 2, 5).astype(np.uint8)
+    mask = np.uint8((1 << layout.bits) - 1)
+    result = np.zeros((groups, panels, steps, layout.nr, layout.kr), np.uint8)
+    for plane in range(layout.planes):
+        result |= (ordered[:, :, :, plane] & mask) << np.uint8(plane * layout.bits)
+    return result.reshape(-1)
+
+
+def certificate(weights: Weights) -> Mapping[str, int]:
+    """The Certificate struct: what kernels with narrower sums may rely on."""
+    groups, n, k = weights.values.shape
+    magnitude = np.zeros((groups * n, -(-k // 4) * 4), np.int64)
+    magnitude[:, :k] = np.abs(weights.values.astype(np.int64)).reshape(groups * n, k)
+    fours = magnitude.reshape(groups * n, -1, 4)
+    pairs = fours.reshape(groups * n, -1, 2)
+    return {
+        "accumulator": weights.accumulator,
+        "pair": int(pairs.sum(axis=2).max(initial=0)),
+        "quad": int(fours.sum(axis=2).max(initial=0)),
+    }
+
+
+def channel_constants(weights: Weights, layout: Layout) -> npt.NDArray[np.int32]:
+    """bias, multiplier, shift and weight sum of every channel, each group padded to whole panels, int32 [4, n']."""
+    groups, n, _ = weights.values.shape
+    padded = -(-n // layout.nr) * layout.nr
+    result = np.zeros((4, groups, padded), np.int32)
+    result[2] = 31  # a valid shift for the padding
+    rows = (
+        weights.bias,
+        weights.multiplier,
+        weights.shift,
+        weights.values.astype(np.int64).sum(axis=2).astype(np.int32),
+    )
+    for target, row in zip(result, rows, strict=True):
+        target[:, :n] = row.reshape(groups, n)
+    return result.reshape(4, groups * padded)
+
+
+def weight_fields(weights: Weights, layout: Layout) -> Mapping[str, Any]:
+    """The Weights table of the file."""
+    _, n, k = weights.values.shape
+    return {
+        "data": pack(weights.values, layout),
+        "layout": layout.fields(),
+        "outputs": n,
+        "depth": k,
+        "zero_point": weights.zero_point,
+        "channels": channel_constants(weights, layout),
+        "certificate": certificate(weights),
+    }
