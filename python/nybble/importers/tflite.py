@@ -20,6 +20,7 @@ from ..graph import (
     Blocker,
     DType,
     Graph,
+    GraphError,
     ModelError,
     Node,
     Operator,
@@ -28,7 +29,8 @@ from ..graph import (
     Tensor,
     UnsupportedError,
 )
-from ..ops import Activation, AverageRounding, Window
+from ..ops import Activation, AverageRounding, ResizeMethod, Window
+from ..ops.move import Part
 from .flatbuffer import Table, root
 from .tflite_names import BUILTIN_NAMES
 
@@ -40,6 +42,12 @@ _OTHER_TYPES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 13: "r
 _ACTIVATIONS = {
     0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6
 }
+
+
+#: Operators that only move elements.
+_MOVING = (ops.Reshape, ops.Move, ops.Concat, ops.Pack, ops.Pad)
+#: What shape arithmetic is made of, besides moving.
+_ARITHMETIC = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
 
 
 class _Refusal(Exception):
@@ -67,9 +75,30 @@ class _Import:
             raise _Refusal(f"{name!r} is computed at run time where a constant is needed")
         return data
 
+    def integers(self, name: str) -> list[int]:
+        """The numbers of a constant tensor, such as axes or borders, flat."""
+        return [int(n) for n in self.constant(name).reshape(-1)]
+
     def emit(self, op: Operator, inputs: list[str], outputs: list[str], label: str) -> None:
-        """Append a node."""
-        self.nodes.append(Node(op, tuple(inputs), tuple(outputs), label))
+        """Append a node. What only moves constants (shape arithmetic) becomes a constant instead."""
+        node = Node(op, tuple(inputs), tuple(outputs), label)
+        read = [self.tensors[name] for name in inputs]
+        arrays = [t.data for t in read if t.data is not None]
+        if not isinstance(op, _MOVING) or len(arrays) < len(read):
+            self.nodes.append(node)
+            return
+        try:
+            results = op.integer(arrays, read, [self.tensors[name] for name in outputs])
+        except ValueError as error:
+            raise GraphError(f"{node.label}: {error}") from error
+        for name, result in zip(outputs, results, strict=True):
+            self.fold(name, result)
+
+    def fold(self, name: str, value: Array) -> None:
+        """Make a tensor the constant that its operator computes."""
+        tensor = self.tensors[name]
+        data = np.asarray(value, tensor.dtype.numpy)
+        self.tensors[name] = replace(tensor, shape=data.shape, data=data)
 
     def fresh(self, like: str, tensor: Tensor) -> str:
         """Add a tensor under a new name derived from ``like``."""
@@ -200,6 +229,170 @@ def _reshape(g: _Import, op: _Operator) -> None:
     g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), op.inputs[:1], op.outputs, op.label)
 
 
+def _axis(op: _Operator, axis: int, rank: int) -> int:
+    """An axis of a tensor of ``rank`` dimensions, counted from 0."""
+    if not -rank <= axis < rank:
+        raise ModelError(f"{op.label}: expected an axis of {rank} dimensions, found {axis}")
+    return axis % rank
+
+
+@_rule("SHAPE")
+def _shape(g: _Import, op: _Operator) -> None:
+    g.fold(op.outputs[0], np.array(g.tensors[op.inputs[0]].shape))
+
+
+@_rule("PAD", "PADV2")
+def _pad(g: _Import, op: _Operator) -> None:
+    borders = g.integers(op.inputs[1])
+    pad = ops.Pad(tuple(borders[0::2]), tuple(borders[1::2]))
+    g.emit(pad, [op.inputs[0], *op.inputs[2:]], op.outputs, op.label)
+
+
+@_rule("CONCATENATION")
+def _concatenation(g: _Import, op: _Operator) -> None:
+    if op.activation(1) is not Activation.NONE:
+        raise _Refusal("a fused activation", "use a separate operator")
+    y = g.tensors[op.outputs[0]]
+    inputs = list(op.inputs)
+    for i, x in enumerate(g.tensors[name] for name in op.inputs):
+        if x.dtype is DType.FLOAT32 or x.quantization == y.quantization:
+            continue
+        if x.dtype is not DType.UINT8 or y.dtype is not DType.UINT8:
+            raise _Refusal(
+                f"the scale of {x.name!r} differs from the output's", "requantize it before"
+            )
+        inputs[i] = g.fresh(f"{x.name}/rescaled", replace(y, shape=x.shape))
+        g.emit(ops.Rescale(), [x.name], [inputs[i]], op.label)
+    g.emit(ops.Concat(_axis(op, op.integer(0), len(y.shape))), inputs, op.outputs, op.label)
+
+
+@_rule("PACK")
+def _pack(g: _Import, op: _Operator) -> None:
+    y = g.tensors[op.outputs[0]]
+    g.emit(ops.Pack(_axis(op, op.integer(1), len(y.shape))), op.inputs, op.outputs, op.label)
+
+
+_WHOLE = (None, None, 1)
+
+
+def _split_at(g: _Import, op: _Operator, x: str, axis: int, sizes: list[int]) -> None:
+    begin = 0
+    for output, size in zip(op.outputs, sizes, strict=True):
+        index = (*[_WHOLE] * axis, (begin, begin + size, 1))
+        g.emit(ops.Slice(index), [x], [output], op.label)
+        begin += size
+
+
+@_rule("SPLIT")
+def _split(g: _Import, op: _Operator) -> None:
+    x = g.tensors[op.inputs[1]]
+    axis = _axis(op, g.integers(op.inputs[0])[0], len(x.shape))
+    if x.shape[axis] % len(op.outputs):
+        raise ModelError(f"{op.label}: {x.shape} in {len(op.outputs)} parts along axis {axis}")
+    part = x.shape[axis] // len(op.outputs)
+    _split_at(g, op, x.name, axis, [part] * len(op.outputs))
+
+
+@_rule("SPLIT_V")
+def _split_v(g: _Import, op: _Operator) -> None:
+    x = g.tensors[op.inputs[0]]
+    axis = _axis(op, g.integers(op.inputs[2])[0], len(x.shape))
+    sizes = g.integers(op.inputs[1])
+    rest = x.shape[axis] - sum(s for s in sizes if s != -1)
+    sizes = [rest if s == -1 else s for s in sizes]
+    if min(sizes) < 0 or sum(sizes) != x.shape[axis] or len(sizes) != len(op.outputs):
+        raise ModelError(f"{op.label}: parts of {sizes} along axis {axis} of {x.shape}")
+    _split_at(g, op, x.name, axis, sizes)
+
+
+@_rule("UNPACK")
+def _unpack(g: _Import, op: _Operator) -> None:
+    axis = _axis(op, op.integer(1), len(g.tensors[op.inputs[0]].shape))
+    for i, output in enumerate(op.outputs):
+        g.emit(ops.Slice((*[_WHOLE] * axis, i)), op.inputs, [output], op.label)
+
+
+@_rule("SLICE")
+def _slice(g: _Import, op: _Operator) -> None:
+    x = g.tensors[op.inputs[0]]
+    begin, size = g.integers(op.inputs[1]), g.integers(op.inputs[2])
+    if not len(begin) == len(size) == len(x.shape):
+        raise ModelError(f"{op.label}: begin {begin} and size {size} of an input {x.shape}")
+    end = [n if s == -1 else b + s for b, s, n in zip(begin, size, x.shape, strict=True)]
+    if any(not 0 <= b <= e <= n for b, e, n in zip(begin, end, x.shape, strict=True)):
+        raise ModelError(f"{op.label}: begin {begin} and size {size} pass the input {x.shape}")
+    index = tuple((b, e, 1) for b, e in zip(begin, end, strict=True))
+    g.emit(ops.Slice(index), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("STRIDED_SLICE")
+def _strided_slice(g: _Import, op: _Operator) -> None:
+    begin, end, steps = (g.integers(name) for name in op.inputs[1:4])
+    if not len(begin) == len(end) == len(steps) or 0 in steps:
+        raise ModelError(f"{op.label}: begin {begin}, end {end}, strides {steps}")
+    begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_mask = (
+        op.integer(slot) for slot in range(5)
+    )
+    if op.flag(5):  # ends count from the begins
+        end = [b + e for b, e in zip(begin, end, strict=True)]
+    index: list[Part] = []
+    for i, (first, last, step) in enumerate(zip(begin, end, steps, strict=True)):
+        bit = 1 << i
+        if ellipsis_mask & bit:
+            entries = [1 << j for j in range(len(begin)) if j != i]
+            used = sum(not new_axis_mask & b or bool(ellipsis_mask & b) for b in entries)
+            index += [_WHOLE] * (len(g.tensors[op.inputs[0]].shape) - used)
+        elif new_axis_mask & bit:
+            index.append(None)
+        elif shrink_mask & bit:
+            index.append(first)
+        else:
+            index.append(
+                (None if begin_mask & bit else first, None if end_mask & bit else last, step)
+            )
+    g.emit(ops.Slice(tuple(index)), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("TRANSPOSE")
+def _transpose(g: _Import, op: _Operator) -> None:
+    order = g.integers(op.inputs[1])
+    rank = len(g.tensors[op.inputs[0]].shape)
+    transpose = ops.Transpose(tuple(_axis(op, axis, rank) for axis in order))
+    g.emit(transpose, op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("BROADCAST_TO")
+def _broadcast_to(g: _Import, op: _Operator) -> None:
+    g.emit(ops.BroadcastTo(g.tensors[op.outputs[0]].shape), op.inputs[:1], op.outputs, op.label)
+
+
+def _size(g: _Import, op: _Operator) -> tuple[int, int]:
+    size = g.integers(op.inputs[1])
+    if len(size) != 2 or min(size) < 1:
+        raise ModelError(f"{op.label}: expected a height and a width of at least 1, found {size}")
+    return size[0], size[1]
+
+
+@_rule("RESIZE_BILINEAR")
+def _resize_bilinear(g: _Import, op: _Operator) -> None:
+    legacy = g.tensors[op.inputs[0]].dtype is DType.UINT8
+    method = ResizeMethod.FLOAT32 if legacy else ResizeMethod.FIXED
+    resize = ops.ResizeBilinear(_size(g, op), op.flag(2), op.flag(3), method)
+    g.emit(resize, op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("RESIZE_NEAREST_NEIGHBOR")
+def _resize_nearest(g: _Import, op: _Operator) -> None:
+    resize = ops.ResizeNearest(_size(g, op), op.flag(0), op.flag(1))
+    g.emit(resize, op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("ARG_MAX")
+def _arg_max(g: _Import, op: _Operator) -> None:
+    axis = _axis(op, g.integers(op.inputs[1])[0], len(g.tensors[op.inputs[0]].shape))
+    g.emit(ops.ArgMax(axis), op.inputs[:1], op.outputs, op.label)
+
+
 @_rule("SOFTMAX")
 def _softmax(g: _Import, op: _Operator) -> None:
     g.emit(ops.Softmax(op.real(0)), op.inputs, op.outputs, op.label)
@@ -217,6 +410,15 @@ def _quantize(g: _Import, op: _Operator) -> None:
 @_rule("DEQUANTIZE")
 def _dequantize(g: _Import, op: _Operator) -> None:
     g.real_outputs[op.outputs[0]] = op.inputs[0]
+
+
+def _is_shape_arithmetic(g: _Import, builtin: str, inputs: list[str]) -> bool:
+    """Whether an operator computes on constant integers without a scale: on sizes."""
+    read = [g.tensors[name] for name in inputs]
+    return builtin in _ARITHMETIC and all(
+        t.data is not None and t.quantization is None and t.dtype in (DType.INT32, DType.INT64)
+        for t in read
+    )
 
 
 def _tensor(data: bytes | memoryview, table: Table, buffers: list[Table], index: int) -> Tensor:
@@ -324,9 +526,13 @@ def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
         while inputs and not inputs[-1]:
             inputs.pop()
         try:
+            operator = _Operator(label, inputs, outputs, table.table(4, "options"))
+            if _is_shape_arithmetic(g, builtin, inputs):
+                g.fold(outputs[0], _ARITHMETIC[builtin](*(g.constant(name) for name in inputs)))
+                continue
             if builtin not in _RULES:
                 raise _Refusal("operator not supported", "cut the network before it, or replace it")
-            _RULES[builtin](g, _Operator(label, inputs, outputs, table.table(4, "options")))
+            _RULES[builtin](g, operator)
         except _Refusal as refusal:
             blockers.append(Blocker(label, refusal.reason, refusal.remedy))
         except IndexError:
