@@ -13,7 +13,7 @@ ENUMS: dict[str, dict[str, int]] = {'DataType': {'INT8': 0,
               'BOOL': 7},
  'Rounding': {'DOUBLE': 0, 'SINGLE': 1},
  'PoolRounding': {'AWAY': 0, 'UP': 1},
- 'ResizeMethod': {'FIXED': 0, 'FLOAT32': 1, 'FLOOR': 2}}
+ 'ResizeMethod': {'FIXED_AWAY': 0, 'FIXED_UP': 1, 'FLOAT32': 2}}
 
 ENUM_TYPES: dict[str, str] = {'DataType': 'ubyte', 'Rounding': 'ubyte', 'PoolRounding': 'ubyte', 'ResizeMethod': 'ubyte'}
 

@@ -47,11 +47,11 @@ class ResizeMethod(enum.Enum):
 
     FIXED: coordinates and weights have 10 fractional bits; the sum of products (at most 2^29) is
     divided by 2^20, ties away from zero. FLOAT32: coordinates, weights, products and sums are
-    rounded to float32 in the order written, on uint8 (the int8 input plus 128); the result is
-    truncated.
+    rounded to float32 in the order written, on uint8 (the int8 input plus 128); to the sum 0.5 is
+    added, again in float32, and what is behind the point is dropped.
     """
 
-    FIXED = "FIXED"
+    FIXED = "FIXED_AWAY"
     FLOAT32 = "FLOAT32"
 
 
@@ -182,7 +182,7 @@ class ResizeBilinear(_Resize):
         tables = self._tables(inputs[0].shape, self.method)
         if self.method is ResizeMethod.FLOAT32:
             total = self._interpolated((arrays[0].view(np.uint8) ^ 128).astype(np.float32), *tables)
-            return [(total.astype(np.uint8) ^ 128).view(np.int8)]
+            return [((total + np.float32(0.5)).astype(np.uint8) ^ 128).view(np.int8)]
         total = self._interpolated(arrays[0].astype(np.int64), *tables)
         half = 1 << (2 * FRACTION_BITS - 1)
         return [(np.sign(total) * ((np.abs(total) + half) >> (2 * FRACTION_BITS))).astype(np.int8)]
@@ -199,8 +199,8 @@ class ResizeBilinear(_Resize):
         method = self.method.value
         if self.method is ResizeMethod.FLOAT32:
             if all(np.all(w * _EXACT == np.rint(w * _EXACT)) for pair in weights for w in pair):
-                # No float32 rounding can happen: the sum of integers, floored, is the same number.
-                method = "FLOOR"
+                # Nothing is rounded but the sum, to nearest with ties up: integers do the same.
+                method = "FIXED_UP"
                 weights = [(a * _ONE, b * _ONE) for a, b in weights]
             else:
                 weights = [(a.view(np.int32), b.view(np.int32)) for a, b in weights]
