@@ -163,6 +163,11 @@ def _window(g: _Import, op: _Operator, size: tuple[int, int], slots: tuple[int, 
     return Window(size, stride, dilated, padding)
 
 
+def _legacy(g: _Import, op: _Operator) -> bool:
+    """Whether this operator is of a uint8 network, which follows LiteRT."""
+    return g.tensors[op.inputs[0]].dtype is DType.UINT8
+
+
 @_rule("CONV_2D")
 def _conv2d(g: _Import, op: _Operator) -> None:
     x, w = g.tensors[op.inputs[0]], g.tensors[op.inputs[1]]
@@ -211,6 +216,72 @@ def _add(g: _Import, op: _Operator) -> None:
     g.emit(kind(op.activation(0)), op.inputs, op.outputs, op.label)
 
 
+@_rule("MUL")
+def _mul(g: _Import, op: _Operator) -> None:
+    mul = ops.Mul(op.activation(0), single_precision=_legacy(g, op))
+    g.emit(mul, op.inputs, op.outputs, op.label)
+
+
+@_rule("MAXIMUM", "MINIMUM")
+def _extremum(g: _Import, op: _Operator) -> None:
+    kind = ops.Maximum if op.label.startswith("MAXIMUM") else ops.Minimum
+    g.emit(kind(), op.inputs, op.outputs, op.label)
+
+
+@_rule("MEAN", "SUM")
+def _reduce(g: _Import, op: _Operator) -> None:
+    rank = len(g.tensors[op.inputs[0]].shape)
+    given = [int(axis) for axis in g.constant(op.inputs[1]).reshape(-1)]
+    if not all(-rank <= axis < rank for axis in given):
+        raise ModelError(f"{op.label}: expected axes from {-rank} to {rank - 1}, found {given}")
+    kind = ops.Mean if op.label.startswith("MEAN") else ops.Sum
+    axes = tuple(sorted({axis % rank for axis in given}))
+    g.emit(kind(axes, op.flag(0)), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("RELU", "RELU6", "RELU_N1_TO_1")
+def _relu(g: _Import, op: _Operator) -> None:
+    activation = Activation[op.label.split()[0]]
+    # TFLite Micro computes RELU only: it has no RELU_N1_TO_1, and its RELU6 does not rescale.
+    single = _legacy(g, op) or activation is not Activation.RELU
+    g.emit(ops.Relu(activation, single_precision=single), op.inputs, op.outputs, op.label)
+
+
+@_rule("LEAKY_RELU")
+def _leaky_relu(g: _Import, op: _Operator) -> None:
+    # LiteRT's float32, in int8 too: TFLite Micro's doubles contradict its own published vectors.
+    relu = ops.LeakyRelu(op.real(0), single_precision=True)
+    g.emit(relu, op.inputs, op.outputs, op.label)
+
+
+@_rule("ABS")
+def _abs(g: _Import, op: _Operator) -> None:
+    g.emit(ops.Abs(), op.inputs, op.outputs, op.label)
+
+
+@_rule("HARD_SWISH")
+def _hard_swish(g: _Import, op: _Operator) -> None:
+    swish = ops.HardSwish(single_precision=_legacy(g, op))
+    g.emit(swish, op.inputs, op.outputs, op.label)
+
+
+@_rule("LOGISTIC", "TANH")
+def _sigmoid(g: _Import, op: _Operator) -> None:
+    builtin = op.label.split()[0]
+    function: Operator = ops.Logistic() if builtin == "LOGISTIC" else ops.Tanh()
+    if _legacy(g, op):
+        function = ops.RealFunction(ops.Function[builtin])
+    g.emit(function, op.inputs, op.outputs, op.label)
+
+
+@_rule("EXP", "LOG", "SQRT", "ELU", "GELU")
+def _real_function(g: _Import, op: _Operator) -> None:
+    function = ops.Function[op.label.split()[0]]
+    if function is ops.Function.GELU and op.flag(0):
+        function = ops.Function.GELU_TANH
+    g.emit(ops.RealFunction(function), op.inputs, op.outputs, op.label)
+
+
 @_rule("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def _pool(g: _Import, op: _Operator) -> None:
     window = _window(g, op, (op.integer(4), op.integer(3)), (0, 1, 2), -1)
@@ -227,6 +298,11 @@ def _pool(g: _Import, op: _Operator) -> None:
 def _reshape(g: _Import, op: _Operator) -> None:
     # The output's own shape is the answer: converters write it, and it has no -1.
     g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), op.inputs[:1], op.outputs, op.label)
+
+
+_WHOLE = (None, None, 1)
+#: Swaps a row in its block with a column of blocks, or back.
+_BLOCK_ORDER = (0, 1, 3, 2, 4, 5)
 
 
 def _axis(op: _Operator, axis: int, rank: int) -> int:
@@ -246,6 +322,39 @@ def _pad(g: _Import, op: _Operator) -> None:
     borders = g.integers(op.inputs[1])
     pad = ops.Pad(tuple(borders[0::2]), tuple(borders[1::2]))
     g.emit(pad, [op.inputs[0], *op.inputs[2:]], op.outputs, op.label)
+
+
+@_rule("MIRROR_PAD")
+def _mirror_pad(g: _Import, op: _Operator) -> None:
+    # Axis by axis: the mirrored beginning, the tensor, the mirrored end. REFLECT leaves out the edge itself.
+    edge = 0 if op.integer(0, "byte") else 1
+    x = g.tensors[op.inputs[0]]
+    borders = g.integers(op.inputs[1])
+    pairs = list(zip(borders[0::2], borders[1::2], strict=True))
+    if len(pairs) != len(x.shape) or any(
+        not 0 <= b <= n - edge for pair, n in zip(pairs, x.shape, strict=False) for b in pair
+    ):
+        raise ModelError(f"{op.label}: borders {pairs} of an input {x.shape}")
+    padded = [axis for axis, pair in enumerate(pairs) if any(pair)]
+    if not padded:
+        g.emit(ops.Reshape(x.shape), [x.name], op.outputs, op.label)
+    for axis in padded:
+        n, (before, after) = x.shape[axis], pairs[axis]
+        parts = [x.name]
+        for position, count, first in ((0, before, before - 1 + edge), (2, after, n - 1 - edge)):
+            if count:
+                stop = first - count if first >= count else None
+                part = replace(x, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
+                name = g.fresh(f"{x.name}/mirrored", part)
+                index = (*[_WHOLE] * axis, (first, stop, -1))
+                g.emit(ops.Slice(index), [x.name], [name], op.label)
+                parts.insert(position, name)
+        shape = (*x.shape[:axis], n + before + after, *x.shape[axis + 1 :])
+        name = op.outputs[0]
+        if axis != padded[-1]:
+            name = g.fresh(f"{x.name}/padded", replace(x, shape=shape))
+        g.emit(ops.Concat(axis), parts, [name], op.label)
+        x = g.tensors[name]
 
 
 @_rule("CONCATENATION")
@@ -270,9 +379,6 @@ def _concatenation(g: _Import, op: _Operator) -> None:
 def _pack(g: _Import, op: _Operator) -> None:
     y = g.tensors[op.outputs[0]]
     g.emit(ops.Pack(_axis(op, op.integer(1), len(y.shape))), op.inputs, op.outputs, op.label)
-
-
-_WHOLE = (None, None, 1)
 
 
 def _split_at(g: _Import, op: _Operator, x: str, axis: int, sizes: list[int]) -> None:
@@ -364,6 +470,28 @@ def _transpose(g: _Import, op: _Operator) -> None:
 @_rule("BROADCAST_TO")
 def _broadcast_to(g: _Import, op: _Operator) -> None:
     g.emit(ops.BroadcastTo(g.tensors[op.outputs[0]].shape), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("SPACE_TO_DEPTH", "DEPTH_TO_SPACE")
+def _space_and_depth(g: _Import, op: _Operator) -> None:
+    x, block = g.tensors[op.inputs[0]], op.integer(0)
+    to_depth = op.label.startswith("SPACE")
+    if len(x.shape) != 4 or block < 1:
+        raise ModelError(f"{op.label}: blocks of {block} of an input {x.shape}")
+    n, h, w, c = x.shape
+    if to_depth:
+        h, w = h // block, w // block
+    else:
+        c //= block * block
+    # One axis for each of: batch, block row, row in it (or its place in depth), block column, ...
+    split = (n, h, block, w, block, c) if to_depth else (n, h, w, block, block, c)
+    joined = tuple(split[i] for i in _BLOCK_ORDER)
+    if math.prod(split) != x.size:
+        raise ModelError(f"{op.label}: blocks of {block} of an input {x.shape}")
+    names = [g.fresh(f"{x.name}/blocks", replace(x, shape=s)) for s in (split, joined)]
+    g.emit(ops.Reshape(split), [x.name], names[:1], op.label)
+    g.emit(ops.Transpose(_BLOCK_ORDER), names[:1], names[1:], op.label)
+    g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), names[1:], op.outputs, op.label)
 
 
 def _size(g: _Import, op: _Operator) -> tuple[int, int]:
