@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one rounding, in the one place. docs/adr/0002 derives the formula.
+#ifndef NYB_BASE_FIXEDPOINT_H
+#define NYB_BASE_FIXEDPOINT_H
+
+#include <stdint.h>
+
+// C leaves the right shift of a negative number to the implementation; every target here floors.
+_Static_assert((-3 >> 1) == -2, "expected an arithmetic right shift");
+
+// What follows an accumulator. nudge: 2^30 for TFLite's double rounding, 0 for single rounding.
+typedef struct nyb_requantize {
+    int32_t zero_point;
+    int32_t minimum;
+    int32_t maximum;
+    int32_t nudge;
+} nyb_requantize;
+
+// (acc * multiplier + 2^(shift-1) + (acc < 0 ? -nudge : nudge)) >> shift, the nudge only where shift > 31.
+// shift: 1 to 62. Total: other shifts (of a hostile file) give some value and no undefined behaviour.
+static inline int32_t nyb_scale(int32_t acc, int32_t multiplier, int32_t shift, int32_t nudge) {
+    const uint32_t s = (uint32_t)shift & 63u;
+    uint64_t product = (uint64_t)((int64_t)acc * multiplier);
+    product += UINT64_C(1) << ((s - 1u) & 63u);
+    if (s > 31) {
+        product += (uint64_t)(int64_t)(acc < 0 ? -nudge : nudge);
+    }
+    return (int32_t)((int64_t)product >> s);
+}
+
+static inline int32_t nyb_clamp(int32_t x, int32_t minimum, int32_t maximum) {
+    return x < minimum ? minimum : (x > maximum ? maximum : x);
+}
+
+// Sum that wraps instead of being undefined, for sums that a hostile file can drive out of range.
+static inline int32_t nyb_add(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+static inline int32_t nyb_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+static inline int32_t nyb_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
+
+// Scale, add the zero point, clamp: from an accumulator to an int8 output.
+static inline int8_t nyb_finish(int32_t acc, int32_t multiplier, int32_t shift, const nyb_requantize *output) {
+    const int32_t scaled = nyb_scale(acc, multiplier, shift, output->nudge);
+    return (int8_t)nyb_clamp(nyb_add(scaled, output->zero_point), output->minimum, output->maximum);
+}
+
+#endif

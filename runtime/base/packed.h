@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Element order of packed weights (docs/adr/0001): panels of nr channels; per step, kr bytes of each channel.
+// Below 8 bits a byte holds 8 / bits planes, the k of plane p being kr further on per plane, the first plane in
+// the lowest bits.
+#ifndef NYB_BASE_PACKED_H
+#define NYB_BASE_PACKED_H
+
+#include <stdint.h>
+
+// The weight of one plane of a byte, sign-extended. bits: 8, 4 or 2.
+static inline int32_t nyb_unpack(uint8_t byte, uint32_t bits, uint32_t plane) {
+    const int32_t half = (int32_t)1 << (bits - 1);
+    const int32_t field = (int32_t)(byte >> (plane * bits)) & ((half << 1) - 1);
+    return (field ^ half) - half;
+}
+
+// Steps (of kr * 8 / bits weights) that k weights take.
+static inline uint32_t nyb_packed_steps(uint32_t k, uint32_t bits, uint32_t kr) {
+    const uint32_t step = kr * (8u / bits);
+    return k / step + (k % step != 0);
+}
+
+// Bytes of one panel.
+static inline uint64_t nyb_panel_bytes(uint32_t k, uint32_t bits, uint32_t nr, uint32_t kr) {
+    return (uint64_t)nyb_packed_steps(k, bits, kr) * nr * kr;
+}
+
+#endif

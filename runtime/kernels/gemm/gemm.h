@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix product of int8 rows and packed weights, requantized to int8.
+//
+//   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k < depth
+//
+// a: rows of `depth` int8, `a_stride` bytes apart; nothing beyond a row's depth is read.
+// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to NYB_ALIGNMENT.
+// bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
+// row_bias: one int32 per row, or NULL.
+// factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
+//   multiplied by its factor before it is added: int32 [panel][group][nr].
+// c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap a.
+// Sums wrap in 32 bits; the compiler has proven that they do not.
+#ifndef NYB_KERNELS_GEMM_H
+#define NYB_KERNELS_GEMM_H
+
+#include "base/fixedpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct nyb_gemm_args {
+    const int8_t *a;
+    size_t a_stride;
+    const uint8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int32_t *shift;
+    const int32_t *weight_sum;
+    const int32_t *row_bias;
+    const int32_t *factors;
+    uint32_t scale_group;
+    uint32_t rows;
+    uint32_t columns;
+    uint32_t depth;
+    nyb_requantize output;
+    int8_t *c;
+    size_t c_stride;
+} nyb_gemm_args;
+
+typedef void (*nyb_gemm_fn)(const nyb_gemm_args *args);
+
+typedef struct nyb_gemm_variant {
+    const char *name;
+    uint32_t needs;       // CPU features
+    uint8_t weight_bits;
+    uint8_t nr;           // layout of the weights
+    uint8_t kr;
+    uint8_t mr;           // rows that it prefers to get a multiple of
+    bool scale_groups;    // takes scale_group > 0
+    nyb_gemm_fn run;
+} nyb_gemm_variant;
+
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, groups) void nyb_gemm_##name(const nyb_gemm_args *args);
+#include "kernels/gemm/variants.inc"
+#undef NYB_GEMM
+
+// All variants of this build, best first for each number of bits, ended by a row without a name.
+extern const nyb_gemm_variant nyb_gemm_variants[];
+
+// The best variant for weights of this layout on a CPU with these features; NULL where there is none.
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr, bool scale_groups);
+
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/matmul.h"
+
+#include "base/packed.h"
+
+nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
+                           uint32_t cpu, nyb_matmul *matmul, nyb_error *why) {
+    if (!nyb_weights_read(&node->options, weights_slot, groups, &matmul->weights)) {
+        return nyb_node_fail(node, why, "weights: layout and sizes that fit", groups, 0);
+    }
+    if (!nyb_requantize_read(&node->options, output_slot, &matmul->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    }
+    const nyb_weights *w = &matmul->weights;
+    matmul->gemm = nyb_gemm_pick(cpu, w->bits, w->nr, w->kr, w->scale_group != 0);
+    if (matmul->gemm == NULL) {
+        return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1, "weights: a layout with a gemm in this build",
+                        0, (int64_t)w->nr * 100 + w->kr);
+    }
+    return NYB_OK;
+}
+
+// sum over k of (x - zx)(w - zw): the part -zw * sum(x) differs from row to row.
+static void sum_rows(const nyb_matmul_part *part, uint32_t depth, int32_t zero_point) {
+    for (uint32_t i = 0; i < part->rows; i++) {
+        const int8_t *a = part->a + i * part->a_stride;
+        int32_t sum = 0;
+        for (uint32_t k = 0; k < depth; k++) {
+            sum += a[k];
+        }
+        part->row_sums[i] = nyb_mul(-zero_point, sum);
+    }
+}
+
+void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
+    const nyb_weights *w = &matmul->weights;
+    const size_t channel = (size_t)part->group * w->padded_outputs + part->first;
+    const size_t panel = (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
+    if (w->zero_point != 0) {
+        sum_rows(part, w->depth, w->zero_point);
+    }
+    const uint32_t scale_groups =
+        w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
+    const nyb_gemm_args args = {
+        .a = part->a,
+        .a_stride = part->a_stride,
+        .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
+        .bias = w->bias + channel,
+        .multiplier = w->multiplier + channel,
+        .shift = w->shift + channel,
+        .weight_sum = w->weight_sum + channel,
+        .row_bias = w->zero_point != 0 ? part->row_sums : NULL,
+        .factors = w->factors ? w->factors + channel * scale_groups : NULL,
+        .scale_group = w->scale_group,
+        .rows = part->rows,
+        .columns = part->count,
+        .depth = w->depth,
+        .output = matmul->output,
+        .c = part->c,
+        .c_stride = part->c_stride,
+    };
+    matmul->gemm->run(&args);
+}

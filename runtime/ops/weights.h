@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Weights table of the file: packed weights and the constants of their channels.
+#ifndef NYB_OPS_WEIGHTS_H
+#define NYB_OPS_WEIGHTS_H
+
+#include "ops/op.h"
+
+typedef struct nyb_weights {
+    const uint8_t *data;
+    const int32_t *bias; // each array has groups * (outputs padded to nr) entries
+    const int32_t *multiplier;
+    const int32_t *shift;
+    const int32_t *weight_sum;
+    const int32_t *factors;
+    uint32_t scale_group;
+    uint32_t bits;
+    uint32_t nr;
+    uint32_t kr;
+    uint32_t outputs;        // of one group
+    uint32_t padded_outputs; // outputs rounded up to nr
+    uint32_t depth;
+    int32_t zero_point;
+    size_t group_bytes; // packed weights of one group
+} nyb_weights;
+
+// Reads and checks; false where sizes, layout or spans do not fit `groups` groups.
+bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, nyb_weights *weights);
+
+// The Window struct of the file; false where a field is 0 that must not be, or beyond 2^24.
+typedef struct nyb_window {
+    uint32_t height;
+    uint32_t width;
+    uint32_t stride_height;
+    uint32_t stride_width;
+    uint32_t dilation_height;
+    uint32_t dilation_width;
+    uint32_t pad_top;
+    uint32_t pad_left;
+} nyb_window;
+bool nyb_window_read(const nyb_table *options, uint32_t slot, nyb_window *window);
+
+#endif
