@@ -451,7 +451,8 @@ def _strided_slice(g: _Import, op: _Operator) -> None:
         elif new_axis_mask & bit:
             index.append(None)
         elif shrink_mask & bit:
-            index.append(first)
+            # The mask rules over the position: StartForAxis, strided_slice_logic.h.
+            index.append(0 if begin_mask & bit else first)
         else:
             index.append(
                 (None if begin_mask & bit else first, None if end_mask & bit else last, step)
