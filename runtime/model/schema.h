@@ -56,7 +56,10 @@ enum {
     NYB_OPTIONS_RESIZE_NEAREST = 16,
     NYB_OPTIONS_ARG_MAX = 17,
     NYB_OPTIONS_SOFTMAX = 18,
-    NYB_OPTIONS_COUNT = 19
+    NYB_OPTIONS_SUM = 19,
+    NYB_OPTIONS_MAXIMUM = 20,
+    NYB_OPTIONS_MINIMUM = 21,
+    NYB_OPTIONS_COUNT = 22
 };
 
 enum {
@@ -174,6 +177,14 @@ enum {
     NYB_MUL_SHIFT = 3,
     NYB_MUL_OUTPUT = 4,
     NYB_MUL_SLOTS = 5
+};
+
+enum {
+    NYB_MAXIMUM_SLOTS = 0
+};
+
+enum {
+    NYB_MINIMUM_SLOTS = 0
 };
 
 enum {

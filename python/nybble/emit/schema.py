@@ -34,7 +34,10 @@ UNIONS: dict[str, dict[str, str]] = {'Options': {'Conv2d': 'Conv2d',
              'ResizeBilinear': 'ResizeBilinear',
              'ResizeNearest': 'ResizeNearest',
              'ArgMax': 'ArgMax',
-             'Softmax': 'Softmax'}}
+             'Softmax': 'Softmax',
+             'Sum': 'Mean',
+             'Maximum': 'Maximum',
+             'Minimum': 'Minimum'}}
 
 STRUCTS: dict[str, dict[str, str]] = {'Span': {'offset': 'ulong', 'size': 'ulong'},
  'Layout': {'bits': 'ubyte', 'nr': 'ubyte', 'kr': 'ubyte', 'order': 'ubyte'},
@@ -96,6 +99,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {'Quantization': {'scale': ('[fl
          'multiplier': ('int', '0'),
          'shift': ('uint', '0'),
          'output': ('Requantize', '0')},
+ 'Maximum': {},
+ 'Minimum': {},
  'Lookup': {'table': ('Span', '0')},
  'MaxPool2d': {'window': ('Window', '0'), 'minimum': ('int', '0'), 'maximum': ('int', '0')},
  'AveragePool2d': {'window': ('Window', '0'),

@@ -7,19 +7,26 @@ from .arg_max import ArgMax
 from .concat import Concat, Pack, Rescale
 from .conv2d import Conv2d
 from .depthwise_conv2d import DepthwiseConv2d
+from .extremum import Maximum, Minimum
 from .fully_connected import FullyConnected
-from . import logistic
+from .hard_swish import HardSwish
+from .logistic import Logistic, Tanh
 from .lookup import Lookup
 from .move import BroadcastTo, Move, Slice, Transpose
+from .mul import Mul
 from .pad import Pad
+from .piecewise_linear import Abs, LeakyRelu, Relu
 from .pool import AveragePool2d, AverageRounding, MaxPool2d
 from .quantize import Quantize
+from .real_function import Function, RealFunction
+from .reduce import Mean, Sum
 from .reshape import Reshape
 from .resize import ResizeBilinear, ResizeMethod, ResizeNearest
 from .softmax import Softmax
 from .window import Window, same_padding
 
 __all__ = [
+    "Abs",
     "Activation",
     "Add",
     "ArgMax",
@@ -30,12 +37,22 @@ __all__ = [
     "Conv2d",
     "DepthwiseConv2d",
     "FullyConnected",
+    "Function",
+    "HardSwish",
+    "LeakyRelu",
+    "Logistic",
     "Lookup",
     "MaxPool2d",
+    "Maximum",
+    "Mean",
+    "Minimum",
     "Move",
+    "Mul",
     "Pack",
     "Pad",
     "Quantize",
+    "RealFunction",
+    "Relu",
     "Rescale",
     "Reshape",
     "ResizeBilinear",
@@ -44,6 +61,8 @@ __all__ = [
     "Slice",
     "Softmax",
     "Sub",
+    "Sum",
+    "Tanh",
     "Transpose",
     "Window",
     "same_padding",

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ..graph import Lowered, Operator, Tensor
 from ..graph import Array
 from . import fixedpoint
-from .requantize import quantize_multiplier, require_int8
+from .requantize import require_int8
 
 _DIFFERENCE_BITS = 5
 _ACCUMULATION_BITS = 12
@@ -41,20 +41,10 @@ class Softmax(Operator):
 
     def exponentials(self, x: Tensor) -> npt.NDArray[np.int32]:
         """e[d] for d = -255 .. 0, int32 [256]."""
-        fractional = 31 - _DIFFERENCE_BITS
-        real = min(
-            float(np.float64(self.beta) * np.float64(x.scale) * (1 << fractional)), (1 << 31) - 1.0
-        )
-        multiplier, shift = quantize_multiplier(real)
-        left = 31 - shift
-        if left < 0:
-            raise ValueError(f"scale {x.scale:g} is too small for softmax")
-        radius = ((1 << _DIFFERENCE_BITS) - 1) * (1 << (31 - _DIFFERENCE_BITS)) / (1 << left)
         d = np.arange(-255, 1, dtype=np.int64)
-        skipped = d < -int(np.floor(radius))
-        scaled = fixedpoint.high_mul(np.where(skipped, 0, d) * (1 << left), multiplier)
-        e = fixedpoint.exp_on_negative_values(scaled, _DIFFERENCE_BITS)
-        return np.where(skipped, 0, e).astype(np.int32)
+        raw, radius = fixedpoint.scaled_input(d, self.beta * x.scale, _DIFFERENCE_BITS)
+        e = fixedpoint.exp_on_negative_values(raw, _DIFFERENCE_BITS)
+        return np.where(d < -radius, 0, e).astype(np.int32)
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mean and sum over any set of axes.
+
+x int8 of any shape -> int8 without the axes, or with 1 in their place. With n < 2^23 elements in
+each sum:
+
+    acc = sum(x) - n * zero_point_x                                          |acc| <= 255 n
+    y   = clamp(requantize(acc, M) + zero_point_y)
+
+Sum: M = scale_x / scale_y. Mean: the multiplier of scale_x / scale_y is shifted left by
+floor(log2(n)) and divided by n with truncation, and its shift grows by as much.
+
+Source: QuantizedMeanOrSum, tensorflow/lite/kernels/internal/reference/reduce.h; parameters:
+PrepareMeanOrSum, tensorflow/lite/micro/kernels/reduce_common.cc. LiteRT's own SUM reads int8 as
+uint8 (tensorflow/lite/kernels/reduce.cc) and is not followed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Array, Lowered, Operator, Rounding, Tensor
+from .activation import Activation
+from .requantize import finish, output_fields, quantize_multiplier, requantize, require_int8
+
+#: So many elements of at most 255 fit an int32.
+_COUNT_LIMIT = 1 << 23
+
+
+@dataclass(frozen=True)
+class Sum(Operator):
+    """Sum over ``axes`` (0 to rank - 1, each once). keep_dims: the axes remain with size 1."""
+
+    axes: tuple[int, ...]
+    keep_dims: bool = False
+    rounding: Rounding = field(default=Rounding.DOUBLE)
+
+    def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        shape = inputs[0].shape
+        if len(set(self.axes) & set(range(len(shape)))) < len(self.axes):
+            raise ValueError(f"expected different axes of {shape}, found {self.axes}")
+        sizes = [1 if axis in self.axes else n for axis, n in enumerate(shape)]
+        kept = range(len(shape)) if self.keep_dims else set(range(len(shape))) - set(self.axes)
+        return [tuple(sizes[axis] for axis in sorted(kept))]
+
+    def _count(self, x: Tensor) -> int:
+        """Elements under each output."""
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        if not 0 < count < _COUNT_LIMIT:
+            raise ValueError(f"expected 1 to 2^23 - 1 elements in a sum, found {count}")
+        return count
+
+    def _multiplier(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        return quantize_multiplier(float(np.float64(x.scale) / np.float64(y.scale)))
+
+    def integer(
+        self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> list[Array]:
+        require_int8(inputs[0], outputs[0])
+        multiplier, shift = self._multiplier(inputs[0], outputs[0])
+        total = arrays[0].sum(axis=self.axes, dtype=np.int64, keepdims=self.keep_dims)
+        acc = np.asarray(total - self._count(inputs[0]) * inputs[0].zero_point)
+        scaled = requantize(acc, multiplier, shift, self.rounding)
+        return [finish(scaled, outputs[0], Activation.NONE)]
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        return [np.asarray(arrays[0].sum(axis=self.axes, keepdims=self.keep_dims), np.float32)]
+
+    def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
+        require_int8(inputs[0], outputs[0])
+        multiplier, shift = self._multiplier(inputs[0], outputs[0])
+        return Lowered(
+            self.name,
+            {
+                "axes": np.array(sorted(self.axes), np.uint32),
+                "bias": -self._count(inputs[0]) * inputs[0].zero_point,
+                "multiplier": multiplier,
+                "shift": shift,
+                "output": output_fields(outputs[0], Activation.NONE, self.rounding),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Mean(Sum):
+    """Mean over ``axes``."""
+
+    def _multiplier(self, x: Tensor, y: Tensor) -> tuple[int, int]:
+        multiplier, shift = super()._multiplier(x, y)
+        count = self._count(x)
+        # The reference keeps its total right shift (shift - 31) within 31.
+        more = min(count.bit_length() - 1, 62 - shift)
+        return (multiplier << more) // count, shift + more
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        return [np.asarray(arrays[0].mean(axis=self.axes, keepdims=self.keep_dims), np.float32)]
