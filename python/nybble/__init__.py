@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nybble: integer-only neural networks in 8, 4 and 2 bits, the same bits on every CPU.
+
+    import nybble
+    session = nybble.load("model.nyb")        # or a quantized .tflite
+    scores = session(image)                    # float32 in, float32 out; or the model's own integers
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .convert import convert, import_model
+from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
+
+if TYPE_CHECKING:
+    from .session import Layer, Port, Session
+
+__all__ = [
+    "Blocker",
+    "Layer",
+    "ModelError",
+    "Port",
+    "QuantizationError",
+    "Session",
+    "UnsupportedError",
+    "convert",
+    "cpu_levels",
+    "import_model",
+    "include_dir",
+    "load",
+]
+
+
+def load(
+    source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None
+) -> Session:
+    """A session of a model, ready to run.
+
+    source: path or bytes of a .nyb model (mapped) or of a quantized .tflite (converted on the fly).
+    threads: how many threads an invocation uses; the outputs are the same bytes for any number.
+    cpu: the highest CPU level to use ('scalar', 'avx2', 'neon', ...; ``cpu_levels()`` lists this machine's), for
+    comparing them; None for the best.
+
+    Raises ModelError, UnsupportedError, OSError, or ValueError for wrong options.
+    """
+    from .session import load_nyb
+
+    if isinstance(source, bytes):
+        head = source[4:8]
+    else:
+        with Path(source).open("rb") as file:
+            head = file.read(8)[4:8]
+    if head != b"NYB0":
+        source = convert(source)
+    return load_nyb(source, threads=threads, cpu=cpu)
+
+
+def __getattr__(name: str) -> object:
+    # The extension is loaded with the session only, so that conversion works where there is no compiler.
+    if name in ("Layer", "Port", "Session", "cpu_levels"):
+        from . import session
+
+        return getattr(session, name)
+    raise AttributeError(f"module 'nybble' has no attribute {name!r}")
+
+
+def include_dir() -> Path:
+    """The directory of the C header ``nybble.h`` that belongs to this package."""
+    return Path(__file__).parent / "include"

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's file to a .nyb model."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .compile import compile_graph
+from .emit import emit_nyb
+from .graph import Graph, ModelError
+from .importers.tflite import import_tflite
+from .passes import run_passes
+
+
+def producer() -> str:
+    """Who writes the files: the package and its version."""
+    try:
+        return f"nybble {version('nybble')}"
+    except PackageNotFoundError:
+        return "nybble (not installed)"
+
+
+def import_model(source: str | os.PathLike[str] | bytes) -> Graph:
+    """Read a network of any format that nybble imports; the format is told by the content."""
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    name = "model" if isinstance(source, bytes) else Path(source).name
+    if data[4:8] == b"TFL3":
+        return import_tflite(data, name=name)
+    raise ModelError(f"{name}: expected a .tflite model, found neither its identifier nor another one known")
+
+
+def convert_graph(graph: Graph) -> bytes:
+    """The .nyb bytes of an integer graph."""
+    return emit_nyb(compile_graph(run_passes(graph)), producer())
+
+
+def convert(
+    source: str | os.PathLike[str] | bytes, destination: str | os.PathLike[str] | None = None
+) -> bytes:
+    """Convert a quantized network to a .nyb model.
+
+    source: path or bytes of a .tflite model. destination: where to write the model; nothing is written where it is
+    None or where conversion fails. Returns the model's bytes; equal inputs give equal bytes everywhere.
+
+    Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
+    """
+    content = convert_graph(import_model(source))
+    if destination is not None:
+        write_whole(Path(destination), content)
+    return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all: written beside, synced, renamed."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load models and run them on the integer core."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .graph import ModelError
+
+__all__ = ["Layer", "Port", "Session", "cpu_levels", "load_nyb"]
+
+Array = npt.NDArray[Any]
+
+#: CPU levels that ``cpu=`` takes, weakest first; a machine has some of them.
+CPU_NAMES = ("scalar", "avx2", "avxvnni", "avx512vnni", "armv6simd", "neon", "dotprod", "i8mm")
+
+
+def cpu_levels() -> tuple[str, ...]:
+    """The CPU levels of this machine, weakest first."""
+    return tuple(name for name in CPU_NAMES if _has(name))
+
+
+def _has(name: str) -> bool:
+    try:
+        _core.cpu_parse(name)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input, an output or an intermediate tensor: real = scale * (integer - zero_point).
+
+    scale is 0 where the model states none. real: the network that the model came from has float32 here.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+    real: bool
+
+    def quantize(self, values: npt.ArrayLike) -> Array:
+        """round(values / scale) + zero_point, ties away from zero, clamped to the type.
+
+        Source: AffineQuantize, tensorflow/lite/kernels/internal/reference/quantize.h (float32 division).
+        """
+        if self.scale == 0:
+            raise ValueError(f"{self.name!r} has no scale: give it {self.dtype} integers")
+        ratio = np.asarray(values, np.float32) / np.float32(self.scale)
+        if not np.all(np.isfinite(ratio)):
+            raise ValueError(f"expected finite numbers for {self.name!r}")
+        rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
+        limits = np.iinfo(self.dtype)
+        shifted = rounded.astype(np.float64) + self.zero_point
+        return np.clip(shifted, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, values: Array) -> npt.NDArray[np.float32]:
+        """scale * (values - zero_point) in float32; the integers themselves where there is no scale."""
+        if self.scale == 0:
+            return values.astype(np.float32)
+        return (np.float32(self.scale) * (values.astype(np.int64) - self.zero_point)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of a model: what it is, what runs it, and what it costs."""
+
+    index: int
+    kind: str
+    name: str
+    variant: str
+    inputs: tuple[Port, ...]
+    output: Port
+    macs: int
+    weight_bytes: int
+    weight_bits: int
+
+
+def _port(entry: Mapping[str, Any]) -> Port:
+    return Port(
+        entry["name"],
+        tuple(entry["shape"]),
+        np.dtype(entry["dtype"]),
+        float(entry["scale"]),
+        int(entry["zero_point"]),
+        bool(entry["real"]),
+    )
+
+
+class Session:
+    """A model ready to run, with an arena of its own.
+
+    One session serves one thread at a time; sessions of one model may run side by side. The GIL is released
+    while the network runs. A session pickles as its model and options, so process pools can ship it.
+    """
+
+    def __init__(self, model: _core.Model, *, threads: int = 1, cpu: str | None = None) -> None:
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"expected at least 1 thread, found {threads!r}")
+        if cpu is not None and cpu not in CPU_NAMES:
+            raise ValueError(f"expected a CPU level of {', '.join(CPU_NAMES)}; found {cpu!r}")
+        self._model = model
+        self._threads = threads
+        self._cpu = cpu
+        self._bits = _core.cpu_detect() if cpu is None else _core.cpu_parse(cpu)
+        self._core = _core.Session(model, self._bits, threads)
+        self._inputs = tuple(_port(p) for p in self._core.inputs())
+        self._outputs = tuple(_port(p) for p in self._core.outputs())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._model.bytes(), self._threads, self._cpu)
+
+    def __repr__(self) -> str:
+        ports = ", ".join(f"{p.name} {p.dtype}{list(p.shape)}" for p in (*self._inputs, *self._outputs))
+        return f"<nybble.Session {ports}>"
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs, in order."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """The outputs, in order."""
+        return self._outputs
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the whole arena: activations, plans and scratch memory."""
+        return int(self._core.arena_bytes)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Bytes of the arena that activations take."""
+        return int(self._core.activation_bytes)
+
+    def run(self, inputs: Sequence[npt.ArrayLike], *, dump: Sequence[str] = ()) -> list[Array]:
+        """Run on the model's own integers.
+
+        inputs: one array per input, of the input's dtype and shape, or a batch: any N samples with the first
+        dimension (or one more) N times larger. Returns one array per output, batched likewise. dump: names of
+        intermediate tensors to return after the outputs (one sample only); the outputs stay the same.
+
+        Raises TypeError for other dtypes and ValueError for other shapes.
+        """
+        if len(inputs) != len(self._inputs):
+            raise ValueError(f"expected {len(self._inputs)} inputs, found {len(inputs)}")
+        arrays = []
+        layouts = set()
+        for port, given in zip(self._inputs, inputs, strict=True):
+            array = np.asarray(given)
+            if array.dtype != port.dtype:
+                raise TypeError(
+                    f"input {port.name!r}: expected {port.dtype}, found {array.dtype}; call the session itself "
+                    "to have float32 quantized"
+                )
+            layouts.add(self._batch(port, array))
+            arrays.append(np.ascontiguousarray(array))
+        if len(layouts) != 1:
+            raise ValueError(f"expected one batch size for all inputs, found {sorted(layouts)}")
+        count, stacked = layouts.pop()
+        if dump:
+            return self._run_dump(arrays, count, dump)
+        results: list[Array] = self._core.run(arrays, count)
+        return [
+            r if stacked else r.reshape(self._joined(p.shape, count))
+            for p, r in zip(self._outputs, results, strict=True)
+        ]
+
+    @staticmethod
+    def _joined(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+        return (shape[0] * count, *shape[1:]) if shape else (count,)
+
+    @staticmethod
+    def _batch(port: Port, array: Array) -> tuple[int, bool]:
+        """(samples, whether they are stacked along a dimension of their own)."""
+        if array.shape[1:] == port.shape and array.ndim == len(port.shape) + 1:
+            return array.shape[0], True
+        if port.shape and array.ndim == len(port.shape) and array.shape[1:] == port.shape[1:]:
+            if port.shape[0] and array.shape[0] % port.shape[0] == 0:
+                return array.shape[0] // port.shape[0], False
+        elif array.shape == port.shape:
+            return 1, False
+        raise ValueError(
+            f"input {port.name!r}: expected shape {port.shape} or a batch of it, found {array.shape}"
+        )
+
+    def _run_dump(self, arrays: Sequence[Array], count: int, dump: Sequence[str]) -> list[Array]:
+        if count != 1:
+            raise ValueError(f"dump takes one sample, found {count}")
+        by_name = {layer.output.name: layer.index for layer in self.layers()}
+        unknown = [name for name in dump if name not in by_name]
+        if unknown:
+            raise ValueError(f"no intermediate tensor {unknown[0]!r}; layers() lists them")
+        for i, array in enumerate(arrays):
+            view = self._core.input_view(i)
+            view[...] = array.reshape(view.shape)
+        _, tensors = self._core.run_steps([by_name[name] for name in dump])
+        outputs = [self._core.output_view(j).copy() for j in range(len(self._outputs))]
+        return outputs + list(tensors)
+
+    def __call__(self, *inputs: npt.ArrayLike) -> Any:
+        """Run on float32 (quantized with each input's scale) or on integers; outputs are of the same kind.
+
+        Returns one array, or a tuple where the model has several outputs.
+        """
+        given = [np.asarray(x) for x in inputs]
+        real = any(x.dtype.kind == "f" for x in given)
+        arrays = [
+            port.quantize(x) if x.dtype.kind == "f" else x for port, x in zip(self._inputs, given, strict=False)
+        ]
+        outputs = self.run(arrays) if len(arrays) == len(given) else self.run(given)
+        if real:
+            outputs = [port.dequantize(y) for port, y in zip(self._outputs, outputs, strict=True)]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def input_view(self, index: int) -> Array:
+        """The bytes of an input in the arena, to be written before every :meth:`invoke`."""
+        view: Array = self._core.input_view(index)
+        return view
+
+    def output_view(self, index: int) -> Array:
+        """The bytes of an output in the arena, valid until the next :meth:`invoke`."""
+        view: Array = self._core.output_view(index)
+        return view
+
+    def invoke(self) -> None:
+        """Run on what the input views hold."""
+        self._core.invoke()
+
+    def layers(self) -> tuple[Layer, ...]:
+        """The operators in execution order."""
+        return tuple(
+            Layer(
+                index,
+                entry["kind"],
+                entry["name"],
+                entry["variant"],
+                tuple(_port(p) for p in entry["inputs"]),
+                _port(entry["output"]),
+                int(entry["macs"]),
+                int(entry["weight_bytes"]),
+                int(entry["weight_bits"]),
+            )
+            for index, entry in enumerate(self._core.operators())
+        )
+
+    def profile(self) -> list[int]:
+        """Nanoseconds of each operator in one invocation on what the input views hold."""
+        times, _ = self._core.run_steps([])
+        return [int(t) for t in times]
+
+    def verify(self) -> None:
+        """Prove the file: its hash, its certificates, and its golden digests on this CPU. Raises ModelError."""
+        try:
+            self._model.verify(self._bits)
+        except _core.ModelFault as error:
+            raise ModelError(str(error)) from None
+
+
+def _restore(data: bytes, threads: int, cpu: str | None) -> Session:
+    return load_nyb(data, threads=threads, cpu=cpu)
+
+
+def load_nyb(
+    source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None
+) -> Session:
+    """A session of a .nyb model: a path (mapped, nothing is copied) or its bytes."""
+    what = "model"
+    try:
+        if isinstance(source, bytes):
+            model = _core.Model.from_bytes(source)
+        else:
+            what = Path(source).name
+            model = _core.Model.from_path(os.fspath(source))
+    except _core.ModelFault as error:
+        raise ModelError(f"{what}: {error}") from None
+    return Session(model, threads=threads, cpu=cpu)

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elementwise maximum and minimum. Meaning: python/nybble/ops/extremum.py.
+#include "ops/broadcast.h"
+
+typedef struct extremum_plan {
+    nyb_broadcast broadcast;
+    const int8_t *x1;
+    const int8_t *x2;
+    int8_t *y;
+    bool largest;
+} extremum_plan;
+
+static nyb_status check(const nyb_node *node, nyb_error *why) {
+    const nyb_tensor_info a = nyb_node_input(node, 0);
+    const nyb_tensor_info b = nyb_node_input(node, 1);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    nyb_broadcast broadcast;
+    if (a.type != NYB_INT8 || b.type != NYB_INT8 || y.type != NYB_INT8) {
+        return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
+    }
+    if (!nyb_broadcast_read(&a, &b, &y, &broadcast)) {
+        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank,
+                             a.rank);
+    }
+    return NYB_OK;
+}
+
+static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
+    extremum_plan *p = memory;
+    const nyb_tensor_info a = nyb_node_input(node, 0);
+    const nyb_tensor_info b = nyb_node_input(node, 1);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    nyb_broadcast_read(&a, &b, &y, &p->broadcast);
+    p->x1 = (const int8_t *)nyb_tensor_data(setup, &a);
+    p->x2 = (const int8_t *)nyb_tensor_data(setup, &b);
+    p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    p->largest = node->kind == NYB_OPTIONS_MAXIMUM;
+    return 0;
+}
+
+static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b,
+                     uint32_t stride2, int8_t *c, uint32_t count) {
+    const bool largest = ((const extremum_plan *)plan_memory)->largest;
+    for (uint32_t i = 0; i < count; i++, a += stride1, b += stride2) {
+        c[i] = (*a > *b) == largest ? *a : *b;
+    }
+}
+
+static void run(const void *plan_memory, const nyb_run *run_context) {
+    const extremum_plan *p = plan_memory;
+    (void)run_context;
+    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p);
+}
+
+_Static_assert(sizeof(extremum_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
+#define NYB_EXTREMUM_LIKE(name)                                                             \
+    {                                                                                       \
+        .kind = name, .inputs_min = 2, .inputs_max = 2, .in_place = true,                   \
+        .plan_bytes = sizeof(extremum_plan), .check = check, .plan = plan, .run = run,      \
+        .variant = nyb_variant_scalar                                                       \
+    }
+const nyb_op nyb_op_maximum = NYB_EXTREMUM_LIKE("Maximum");
+const nyb_op nyb_op_minimum = NYB_EXTREMUM_LIKE("Minimum");

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Elementwise product. Meaning: python/nybble/ops/mul.py.
+#include "ops/broadcast.h"
+
+typedef struct mul_plan {
+    nyb_broadcast broadcast;
+    nyb_requantize output;
+    const int8_t *x1;
+    const int8_t *x2;
+    int8_t *y;
+    int32_t zero_point1, zero_point2;
+    int32_t multiplier, shift;
+} mul_plan;
+
+static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
+    const nyb_tensor_info a = nyb_node_input(node, 0);
+    const nyb_tensor_info b = nyb_node_input(node, 1);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    const nyb_table *options = &node->options;
+    memset(plan, 0, sizeof *plan);
+    if (a.type != NYB_INT8 || b.type != NYB_INT8 || y.type != NYB_INT8) {
+        return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
+    }
+    if (!nyb_broadcast_read(&a, &b, &y, &plan->broadcast)) {
+        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank,
+                             a.rank);
+    }
+    if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, &plan->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8",
+                             1, 0);
+    }
+    plan->zero_point1 = nyb_get_i32(options, NYB_MUL_ZERO_POINT1);
+    plan->zero_point2 = nyb_get_i32(options, NYB_MUL_ZERO_POINT2);
+    plan->multiplier = nyb_get_i32(options, NYB_MUL_MULTIPLIER);
+    plan->shift = nyb_get_i32(options, NYB_MUL_SHIFT);
+    return NYB_OK;
+}
+
+static nyb_status check(const nyb_node *node, nyb_error *why) {
+    mul_plan plan;
+    return read(node, &plan, why);
+}
+
+static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
+    mul_plan *p = memory;
+    read(node, p, NULL);
+    const nyb_tensor_info a = nyb_node_input(node, 0);
+    const nyb_tensor_info b = nyb_node_input(node, 1);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    p->x1 = (const int8_t *)nyb_tensor_data(setup, &a);
+    p->x2 = (const int8_t *)nyb_tensor_data(setup, &b);
+    p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    return 0;
+}
+
+static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b,
+                     uint32_t stride2, int8_t *c, uint32_t count) {
+    const mul_plan *p = plan_memory;
+    for (uint32_t i = 0; i < count; i++, a += stride1, b += stride2) {
+        const int32_t product = nyb_mul(nyb_sub(*a, p->zero_point1), nyb_sub(*b, p->zero_point2));
+        c[i] = nyb_finish(product, p->multiplier, p->shift, &p->output);
+    }
+}
+
+static void run(const void *plan_memory, const nyb_run *run_context) {
+    const mul_plan *p = plan_memory;
+    (void)run_context;
+    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p);
+}
+
+_Static_assert(sizeof(mul_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
+const nyb_op nyb_op_mul = {
+    .kind = "Mul",
+    .inputs_min = 2,
+    .inputs_max = 2,
+    .in_place = true,
+    .plan_bytes = sizeof(mul_plan),
+    .check = check,
+    .plan = plan,
+    .run = run,
+    .variant = nyb_variant_scalar,
+};
