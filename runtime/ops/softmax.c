@@ -14,10 +14,14 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_span table = nyb_get_span(&node->options, NYB_SOFTMAX_EXPONENTIALS);
-    // A sum of 2^12 terms of at most 2^19 fits int32; beyond that the reference overflows too.
     if (x.type != NYB_INT8 || y.type != NYB_INT8 || x.rank == 0 || !nyb_same_shape(&x, &y) ||
         x.elements > UINT32_MAX) {
         return nyb_node_fail(node, why, "int8 input and output of one shape", x.rank, y.rank);
+    }
+    // The sum of 4095 terms of at most 2^19 fits int32.
+    if (x.shape[x.rank - 1] > 4095) {
+        return nyb_node_fail(node, why, "at most 4095 elements along the last axis", 4095,
+                             x.shape[x.rank - 1]);
     }
     if (table.data == NULL || table.size != 1024) {
         return nyb_node_fail(node, why, "a table of 256 int32", 1024, (int64_t)table.size);
@@ -42,7 +46,7 @@ static int32_t high_mul(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (INT64_C(1) << 30)) >> 31);
 }
 
-// round(x / 2^exponent), ties away from zero, for exponent 0 to 31.
+// round(x / 2^exponent), ties away from zero, for exponent 0 to 62.
 static int32_t divide_by_pot(int32_t x, uint32_t exponent) {
     const int64_t mask = (INT64_C(1) << exponent) - 1;
     const int64_t remainder = x & mask;
@@ -89,10 +93,10 @@ static void row(void *context, uint32_t index, uint32_t thread) {
     }
     const uint32_t headroom = leading_zeros((uint32_t)sum);
     const int32_t reciprocal = one_over_one_plus((int32_t)(((uint64_t)(uint32_t)sum << headroom) - (UINT64_C(1) << 31)));
-    const uint32_t exponent = headroom < 35 ? 35 - headroom : 0; // 12 - headroom + 31 - 8
+    const uint32_t exponent = 35 - headroom; // 12 - headroom + 31 - 8
     for (uint32_t i = 0; i < p->depth; i++) {
         const int32_t scaled = high_mul(reciprocal, p->exponentials[x[i] - largest + 255]);
-        y[i] = (int8_t)nyb_clamp(divide_by_pot(scaled, exponent < 31 ? exponent : 31) - 128, INT8_MIN, INT8_MAX);
+        y[i] = (int8_t)nyb_clamp(divide_by_pot(scaled, exponent) - 128, INT8_MIN, INT8_MAX);
     }
 }
 

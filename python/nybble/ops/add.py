@@ -23,7 +23,14 @@ import numpy.typing as npt
 from ..graph import Lowered, Operator, Rounding, Tensor
 from ..graph import Array
 from .activation import Activation
-from .requantize import finish, output_fields, quantize_multiplier, requantize, require_int8
+from .requantize import (
+    finish,
+    output_fields,
+    quantize_multiplier,
+    requantize,
+    require_int8,
+    require_reach,
+)
 
 LEFT_SHIFT = 20
 
@@ -46,10 +53,14 @@ class Add(Operator):
 
     def _constants(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[tuple[int, int], ...]:
         twice = 2.0 * max(np.float64(inputs[0].scale), np.float64(inputs[1].scale))
+        multiplier, shift = quantize_multiplier(
+            float(twice / ((1 << LEFT_SHIFT) * np.float64(output.scale)))
+        )
+        require_reach(1 << 28, multiplier, shift)
         return (
             quantize_multiplier(float(np.float64(inputs[0].scale) / twice)),
             quantize_multiplier(float(np.float64(inputs[1].scale) / twice)),
-            quantize_multiplier(float(twice / ((1 << LEFT_SHIFT) * np.float64(output.scale)))),
+            (multiplier, shift),
         )
 
     def integer(

@@ -22,7 +22,14 @@ import numpy.typing as npt
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .add import broadcast_shape
-from .requantize import finish, output_fields, quantize_multiplier, requantize, require_int8
+from .requantize import (
+    finish,
+    output_fields,
+    quantize_multiplier,
+    requantize,
+    require_int8,
+    require_reach,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,9 @@ class Mul(Operator):
     def _multiplier(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[int, int]:
         real = np.float32 if self.single_precision else np.float64
         ratio = real(inputs[0].scale) * real(inputs[1].scale) / real(output.scale)
-        return quantize_multiplier(float(ratio))
+        multiplier, shift = quantize_multiplier(float(ratio))
+        require_reach(255 * 255, multiplier, shift)
+        return multiplier, shift
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]

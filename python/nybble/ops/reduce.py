@@ -26,7 +26,14 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
-from .requantize import finish, output_fields, quantize_multiplier, requantize, require_int8
+from .requantize import (
+    finish,
+    output_fields,
+    quantize_multiplier,
+    requantize,
+    require_int8,
+    require_reach,
+)
 
 #: So many elements of at most 255 fit an int32.
 _COUNT_LIMIT = 1 << 23
@@ -58,27 +65,32 @@ class Sum(Operator):
     def _multiplier(self, x: Tensor, y: Tensor) -> tuple[int, int]:
         return quantize_multiplier(float(np.float64(x.scale) / np.float64(y.scale)))
 
+    def _constants(self, x: Tensor, y: Tensor) -> tuple[int, int, int]:
+        """(bias, multiplier, shift)."""
+        require_int8(x, y)
+        count = self._count(x)
+        multiplier, shift = self._multiplier(x, y)
+        require_reach(255 * count, multiplier, shift)
+        return -count * x.zero_point, multiplier, shift
+
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(inputs[0], outputs[0])
-        multiplier, shift = self._multiplier(inputs[0], outputs[0])
+        bias, multiplier, shift = self._constants(inputs[0], outputs[0])
         total = arrays[0].sum(axis=self.axes, dtype=np.int64, keepdims=self.keep_dims)
-        acc = np.asarray(total - self._count(inputs[0]) * inputs[0].zero_point)
-        scaled = requantize(acc, multiplier, shift, self.rounding)
+        scaled = requantize(np.asarray(total + bias), multiplier, shift, self.rounding)
         return [finish(scaled, outputs[0], Activation.NONE)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.asarray(arrays[0].sum(axis=self.axes, keepdims=self.keep_dims), np.float32)]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(inputs[0], outputs[0])
-        multiplier, shift = self._multiplier(inputs[0], outputs[0])
+        bias, multiplier, shift = self._constants(inputs[0], outputs[0])
         return Lowered(
             self.name,
             {
                 "axes": np.array(sorted(self.axes), np.uint32),
-                "bias": -self._count(inputs[0]) * inputs[0].zero_point,
+                "bias": bias,
                 "multiplier": multiplier,
                 "shift": shift,
                 "output": output_fields(outputs[0], Activation.NONE, self.rounding),

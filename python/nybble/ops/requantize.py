@@ -84,6 +84,12 @@ def requantize(
     return result
 
 
+def require_reach(reach: int, multiplier: int, shift: int) -> None:
+    """Raise ValueError unless accumulators up to ``reach`` give results within int32, the type of the C core."""
+    if reach * multiplier >> shift >= (1 << 31) - (1 << 16):
+        raise ValueError("the output's scale is too small for those of the inputs: the result passes int32")
+
+
 def finish(scaled: Int64, output: Tensor, activation: Activation) -> npt.NDArray[Any]:
     """Add the zero point, clamp to the fused activation, narrow to the output's type."""
     low, high = activation.limits(output)

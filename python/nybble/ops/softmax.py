@@ -8,7 +8,7 @@ x int8 [..., depth] -> int8 [..., depth] with scale 1/256 and zero point -128. W
     y    = round(e / S * 256) - 128           by a Newton-Raphson reciprocal of S in Q0.31
 
 Source: Softmax, tensorflow/lite/kernels/internal/reference/softmax.h; parameters: PreprocessSoftmaxScaling and CalculateInputRadius,
-kernels/internal/quantization_util.cc.
+kernels/internal/quantization_util.cc. The reference stops where S reaches 2^28 (512 equal inputs); here the formula goes on to depth 4095.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from .requantize import require_int8
 _DIFFERENCE_BITS = 5
 _ACCUMULATION_BITS = 12
 
+#: So many terms of 2^19 keep S within int32.
+_MAX_DEPTH = 4095
+
 
 @dataclass(frozen=True)
 class Softmax(Operator):
@@ -35,9 +38,10 @@ class Softmax(Operator):
     beta: float = 1.0
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
-        if not inputs[0].shape:
-            raise ValueError("expected at least one dimension")
-        return [inputs[0].shape]
+        shape = inputs[0].shape
+        if not shape or not 0 < shape[-1] <= _MAX_DEPTH:
+            raise ValueError(f"expected 1 to {_MAX_DEPTH} elements along the last axis, found {shape}")
+        return [shape]
 
     def exponentials(self, x: Tensor) -> npt.NDArray[np.int32]:
         """e[d] for d = -255 .. 0, int32 [256]."""
