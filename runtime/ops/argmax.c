@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Position of the largest element along an axis, the first of equals. Meaning: python/nybble/ops/arg_max.py.
+// Position of the largest element along an axis, the first of equals.
+// Meaning: python/nybble/ops/arg_max.py.
 #include "ops/op.h"
 
 typedef struct argmax_plan {
@@ -18,8 +19,8 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     if (x.type != NYB_INT8 || (y.type != NYB_INT32 && y.type != NYB_INT64)) {
         return nyb_node_fail(node, why, "an int8 input and an int32 or int64 output", NYB_INT8, x.type);
     }
-    if (axis >= x.rank || x.shape[axis] == 0 || x.shape[axis] > INT32_MAX) {
-        return nyb_node_fail(node, why, "an axis of the input with 1 to 2^31 - 1 elements", x.rank, axis);
+    if (axis >= x.rank || x.elements == 0 || x.shape[axis] > INT32_MAX) {
+        return nyb_node_fail(node, why, "an axis of the input of 1 to 2^31 - 1", x.rank, axis);
     }
     if (y.elements != x.elements / x.shape[axis]) {
         return nyb_node_fail(node, why, "an output of the input's size without the axis",

@@ -12,17 +12,17 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_vector strides = nyb_get_vector(&node->options, NYB_MOVE_STRIDES, 4);
-    if (x.type != y.type || strides.count != y.rank) {
+    if (x.type != y.type || strides.count != y.rank || y.elements == 0) {
         return nyb_node_fail(node, why, "input and output of one type, a stride for each dimension",
                              y.rank, strides.count);
-    }
-    if (y.elements == 0) {
-        return NYB_OK;
     }
     // The first and the last element that is read. x has at most 2^47, a dimension adds less than
     // 2^63: neither bound can wrap before it is looked at.
     int64_t first = nyb_get_u32(&node->options, NYB_MOVE_OFFSET);
     uint64_t last = (uint64_t)first;
+    if (last >= x.elements) {
+        return nyb_node_fail(node, why, "an offset within the input", (int64_t)x.elements, first);
+    }
     for (uint32_t d = 0; d < y.rank; d++) {
         const int64_t stride = (int32_t)nyb_element_u32(node->model, strides, d);
         const int64_t reach = stride * (int64_t)(y.shape[d] - 1);
@@ -35,10 +35,6 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
             return nyb_node_fail(node, why, "an offset and strides that stay within the input",
                                  (int64_t)x.elements, first < 0 ? first : (int64_t)last);
         }
-    }
-    // An empty shape reads the offset alone.
-    if (last >= x.elements) {
-        return nyb_node_fail(node, why, "an offset within the input", (int64_t)x.elements, first);
     }
     return NYB_OK;
 }

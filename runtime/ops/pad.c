@@ -15,7 +15,7 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_vector before = nyb_get_vector(&node->options, NYB_PAD_BEFORE, 4);
-    if (x.type != y.type || x.rank != y.rank || before.count != y.rank) {
+    if (x.type != y.type || x.rank != y.rank || before.count != y.rank || y.elements == 0) {
         return nyb_node_fail(node, why, "input and output of one type and rank, a border for each",
                              y.rank, before.count);
     }

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+// Nearest and bilinear resizing by tables of rows and columns. Meaning: python/nybble/ops/resize.py.
+#include "base/float32.h"
+#include "ops/op.h"
+
+// What each output row (or column) reads: int32 lower[], upper[], lower_weight[], upper_weight[].
+typedef struct table {
+    const int32_t *lower;
+    const int32_t *upper;
+    const int32_t *lower_weight;
+    const int32_t *upper_weight;
+} table;
+
+typedef struct resize_plan {
+    const int8_t *x;
+    int8_t *y;
+    uint32_t height, width;
+    uint32_t out_height, out_width;
+    size_t channels; // nearest: bytes of a pixel
+    uint32_t lines;  // of the output, over the batch
+    uint32_t method;
+    table rows, columns; // nearest: only `lower`
+} resize_plan;
+
+enum { UNIT = 1024, HALF = 1 << 19, SHIFT = 20 }; // the weight 1; the rounding of products of two weights
+
+static nyb_status check_shapes(const nyb_node *node, nyb_error *why) {
+    const nyb_tensor_info x = nyb_node_input(node, 0);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    if (x.type != y.type || x.rank != 4 || y.rank != 4 || x.shape[0] != y.shape[0] ||
+        x.shape[3] != y.shape[3] || y.elements == 0 || (uint64_t)y.shape[0] * y.shape[1] > UINT32_MAX) {
+        return nyb_node_fail(node, why, "images of one type, batch and number of channels", 4, x.rank);
+    }
+    return NYB_OK;
+}
+
+static bool within(const int32_t *indices, uint32_t count, uint32_t extent) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (indices[i] < 0 || (uint32_t)indices[i] >= extent) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static nyb_status check_nearest(const nyb_node *node, nyb_error *why) {
+    const nyb_status status = check_shapes(node, why);
+    if (status != NYB_OK) {
+        return status;
+    }
+    const nyb_tensor_info x = nyb_node_input(node, 0);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    for (uint32_t d = 1; d <= 2; d++) {
+        const uint32_t slot = d == 1 ? NYB_RESIZE_NEAREST_ROWS : NYB_RESIZE_NEAREST_COLUMNS;
+        const nyb_span span = nyb_get_span(&node->options, slot);
+        if (span.data == NULL || span.size != 4 * (uint64_t)y.shape[d]) {
+            return nyb_node_fail(node, why, "an index for each output row and column", y.shape[d],
+                                 (int64_t)span.size / 4);
+        }
+        if (!within(span.data, y.shape[d], x.shape[d])) {
+            return nyb_node_fail(node, why, "rows and columns of the input", x.shape[d], d);
+        }
+    }
+    return NYB_OK;
+}
+
+static table table_of(const nyb_node *node, uint32_t slot, uint32_t count) {
+    const int32_t *numbers = nyb_get_span(&node->options, slot).data;
+    return (table){numbers, numbers + count, numbers + 2 * (size_t)count, numbers + 3 * (size_t)count};
+}
+
+// Weights with which no sum leaves int32 and no result leaves int8: those of a mean, or of one row alone.
+static bool fixed_weights(int32_t lower, int32_t upper, bool one_row) {
+    return lower >= -UNIT && lower <= 2 * UNIT && lower + (int64_t)upper == UNIT &&
+           (one_row || (lower >= 0 && upper >= 0));
+}
+
+static bool float32_weights(int32_t lower, int32_t upper) {
+    nyb_float32 ignored;
+    return nyb_float32_read((uint32_t)lower, &ignored) && nyb_float32_read((uint32_t)upper, &ignored);
+}
+
+static nyb_status check_bilinear(const nyb_node *node, nyb_error *why) {
+    const nyb_status status = check_shapes(node, why);
+    if (status != NYB_OK) {
+        return status;
+    }
+    const nyb_tensor_info x = nyb_node_input(node, 0);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    const uint32_t method = nyb_get_u8(&node->options, NYB_RESIZE_BILINEAR_METHOD);
+    if (x.type != NYB_INT8 || method >= NYB_RESIZE_METHOD_COUNT) {
+        return nyb_node_fail(node, why, "an int8 image and a known method", NYB_RESIZE_METHOD_COUNT, method);
+    }
+    for (uint32_t d = 1; d <= 2; d++) {
+        const uint32_t slot = d == 1 ? NYB_RESIZE_BILINEAR_ROWS : NYB_RESIZE_BILINEAR_COLUMNS;
+        const uint32_t count = y.shape[d];
+        const nyb_span span = nyb_get_span(&node->options, slot);
+        if (span.data == NULL || span.size != 16 * (uint64_t)count) {
+            return nyb_node_fail(node, why, "two indices and weights for each output row and column",
+                                 count, (int64_t)span.size / 16);
+        }
+        const table t = table_of(node, slot, count);
+        if (!within(t.lower, count, x.shape[d]) || !within(t.upper, count, x.shape[d])) {
+            return nyb_node_fail(node, why, "rows and columns of the input", x.shape[d], d);
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            const int32_t lower = t.lower_weight[i], upper = t.upper_weight[i];
+            if (method == NYB_RESIZE_METHOD_FLOAT32 ? !float32_weights(lower, upper)
+                                                    : !fixed_weights(lower, upper, t.lower[i] == t.upper[i])) {
+                return nyb_node_fail(node, why, "weights that sum to 1024, or float32 below 4", UNIT, upper);
+            }
+        }
+    }
+    return NYB_OK;
+}
+
+static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
+    resize_plan *p = memory;
+    const nyb_tensor_info x = nyb_node_input(node, 0);
+    const nyb_tensor_info y = nyb_node_output(node, 0);
+    memset(p, 0, sizeof *p);
+    p->x = (const int8_t *)nyb_tensor_data(setup, &x);
+    p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    p->height = x.shape[1];
+    p->width = x.shape[2];
+    p->out_height = y.shape[1];
+    p->out_width = y.shape[2];
+    p->channels = (size_t)x.shape[3] * nyb_type_bytes(x.type);
+    p->lines = y.shape[0] * y.shape[1];
+    if (node->kind == NYB_OPTIONS_RESIZE_NEAREST) {
+        p->rows.lower = nyb_get_span(&node->options, NYB_RESIZE_NEAREST_ROWS).data;
+        p->columns.lower = nyb_get_span(&node->options, NYB_RESIZE_NEAREST_COLUMNS).data;
+    } else {
+        p->method = nyb_get_u8(&node->options, NYB_RESIZE_BILINEAR_METHOD);
+        p->rows = table_of(node, NYB_RESIZE_BILINEAR_ROWS, p->out_height);
+        p->columns = table_of(node, NYB_RESIZE_BILINEAR_COLUMNS, p->out_width);
+    }
+    return 0;
+}
+
+// The input row that an output line reads by the given indices.
+static const int8_t *row_of(const resize_plan *p, uint32_t line, const int32_t *indices) {
+    const size_t row = (size_t)(line / p->out_height) * p->height + (size_t)indices[line % p->out_height];
+    return p->x + row * p->width * p->channels;
+}
+
+static int8_t *output_of(const resize_plan *p, uint32_t line) {
+    return p->y + (size_t)line * p->out_width * p->channels;
+}
+
+static void nearest_line(void *context, uint32_t line, uint32_t thread) {
+    const resize_plan *p = context;
+    (void)thread;
+    const int8_t *row = row_of(p, line, p->rows.lower);
+    int8_t *y = output_of(p, line);
+    for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
+        memcpy(y, row + (size_t)p->columns.lower[i] * p->channels, p->channels);
+    }
+}
+
+static void fixed_line(void *context, uint32_t line, uint32_t thread) {
+    const resize_plan *p = context;
+    (void)thread;
+    const int8_t *above = row_of(p, line, p->rows.lower);
+    const int8_t *below = row_of(p, line, p->rows.upper);
+    const int32_t wa = p->rows.lower_weight[line % p->out_height];
+    const int32_t wb = p->rows.upper_weight[line % p->out_height];
+    const bool away = p->method == NYB_RESIZE_METHOD_FIXED_AWAY;
+    int8_t *y = output_of(p, line);
+    for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
+        const size_t left = (size_t)p->columns.lower[i] * p->channels;
+        const size_t right = (size_t)p->columns.upper[i] * p->channels;
+        const int32_t wl = p->columns.lower_weight[i], wr = p->columns.upper_weight[i];
+        const int32_t al = wa * wl, ar = wa * wr, bl = wb * wl, br = wb * wr;
+        for (size_t c = 0; c < p->channels; c++) {
+            const int32_t sum = above[left + c] * al + below[left + c] * bl + above[right + c] * ar +
+                                below[right + c] * br;
+            // Away from zero: half a step less where the sum is negative, then towards zero.
+            y[c] = (int8_t)(away ? (sum + (sum > 0 ? HALF : -HALF)) / (1 << SHIFT) : (sum + HALF) >> SHIFT);
+        }
+    }
+}
+
+typedef struct weight {
+    nyb_float32 value;
+    bool negative;
+} weight;
+
+static weight weight_of(int32_t bits) {
+    weight w;
+    nyb_float32_read((uint32_t)bits, &w.value);
+    w.negative = bits < 0;
+    return w;
+}
+
+// total + x * row * column, each product and the sum rounded; x as uint8.
+static nyb_float32 add_product(nyb_float32 total, int8_t x, weight row, weight column) {
+    const nyb_float32 value = nyb_float32_round((uint64_t)(x + 128) * row.value.mantissa, row.value.exponent);
+    return nyb_float32_add(total, nyb_float32_mul(value, column.value), row.negative != column.negative);
+}
+
+static void float32_line(void *context, uint32_t line, uint32_t thread) {
+    const resize_plan *p = context;
+    (void)thread;
+    const nyb_float32 half = {UINT32_C(1) << 23, -24};
+    const int8_t *above = row_of(p, line, p->rows.lower);
+    const int8_t *below = row_of(p, line, p->rows.upper);
+    const weight wa = weight_of(p->rows.lower_weight[line % p->out_height]);
+    const weight wb = weight_of(p->rows.upper_weight[line % p->out_height]);
+    int8_t *y = output_of(p, line);
+    for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
+        const size_t left = (size_t)p->columns.lower[i] * p->channels;
+        const size_t right = (size_t)p->columns.upper[i] * p->channels;
+        const weight wl = weight_of(p->columns.lower_weight[i]), wr = weight_of(p->columns.upper_weight[i]);
+        for (size_t c = 0; c < p->channels; c++) {
+            nyb_float32 total = add_product((nyb_float32){0, 0}, above[left + c], wa, wl);
+            total = add_product(total, below[left + c], wb, wl);
+            total = add_product(total, above[right + c], wa, wr);
+            total = add_product(total, below[right + c], wb, wr);
+            total = nyb_float32_add(total, half, false);
+            // At least 0.5 and below 2^14: the exponent is -24 to -10.
+            y[c] = (int8_t)((int32_t)(uint8_t)(total.mantissa >> -total.exponent) - 128);
+        }
+    }
+}
+
+static void run_nearest(const void *plan_memory, const nyb_run *run) {
+    // The task only reads the plan.
+    nyb_parallel_for(run->parallel, ((const resize_plan *)plan_memory)->lines, nearest_line,
+                     (void *)(uintptr_t)plan_memory);
+}
+
+static void run_bilinear(const void *plan_memory, const nyb_run *run) {
+    const resize_plan *p = plan_memory;
+    const nyb_task line = p->method == NYB_RESIZE_METHOD_FLOAT32 ? float32_line : fixed_line;
+    nyb_parallel_for(run->parallel, p->lines, line, (void *)(uintptr_t)plan_memory);
+}
+
+static const char *variant_bilinear(const void *plan_memory) {
+    const resize_plan *p = plan_memory;
+    return p->method == NYB_RESIZE_METHOD_FLOAT32 ? "scalar_float32" : "scalar";
+}
+
+_Static_assert(sizeof(resize_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
+
+const nyb_op nyb_op_resize_nearest = {
+    .kind = "ResizeNearest",
+    .inputs_min = 1,
+    .inputs_max = 1,
+    .in_place = false,
+    .plan_bytes = sizeof(resize_plan),
+    .check = check_nearest,
+    .plan = plan,
+    .run = run_nearest,
+    .variant = nyb_variant_scalar,
+};
+
+const nyb_op nyb_op_resize_bilinear = {
+    .kind = "ResizeBilinear",
+    .inputs_min = 1,
+    .inputs_max = 1,
+    .in_place = false,
+    .plan_bytes = sizeof(resize_plan),
+    .check = check_bilinear,
+    .plan = plan,
+    .run = run_bilinear,
+    .variant = variant_bilinear,
+};
