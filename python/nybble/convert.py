@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .compile import compile_graph
 from .emit import emit_nyb
-from .graph import Graph, ModelError
+from .graph import Blocker, DType, Graph, ModelError, UnsupportedError
 from .importers.tflite import import_tflite
 from .passes import run_passes
 
@@ -23,31 +23,41 @@ def producer() -> str:
         return "nybble (not installed)"
 
 
-def import_model(source: str | os.PathLike[str] | bytes) -> Graph:
-    """Read a network of any format that nybble imports; the format is told by the content."""
+def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -> Graph:
+    """Read a network of any format that nybble imports; the format is told by the content.
+
+    cut: see :func:`convert`.
+    """
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     name = "model" if isinstance(source, bytes) else Path(source).name
     if data[4:8] == b"TFL3":
-        return import_tflite(data, name=name)
+        return import_tflite(data, name=name, cut=cut)
     raise ModelError(f"{name}: expected a .tflite model, found neither its identifier nor another one known")
 
 
 def convert_graph(graph: Graph) -> bytes:
-    """The .nyb bytes of an integer graph."""
+    """The .nyb bytes of an integer graph; UnsupportedError where it is still in float32."""
+    if any(tensor.dtype is DType.FLOAT32 for tensor in graph.tensors.values() if tensor.data is None):
+        reason = "computes in float32: the network is not quantized"
+        raise UnsupportedError(graph.name, [Blocker(graph.name, reason, "nybble quantize MODEL --data SAMPLES")])
     return emit_nyb(compile_graph(run_passes(graph)), producer())
 
 
 def convert(
-    source: str | os.PathLike[str] | bytes, destination: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str] | bytes,
+    destination: str | os.PathLike[str] | None = None,
+    *,
+    cut: bool = False,
 ) -> bytes:
     """Convert a quantized network to a .nyb model.
 
     source: path or bytes of a .tflite model. destination: where to write the model; nothing is written where it is
-    None or where conversion fails. Returns the model's bytes; equal inputs give equal bytes everywhere.
+    None or where conversion fails. cut: where the network goes on in float32 after its last integer tensors, end it
+    there. Returns the model's bytes; equal inputs give equal bytes everywhere.
 
     Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
     """
-    content = convert_graph(import_model(source))
+    content = convert_graph(import_model(source, cut=cut))
     if destination is not None:
         write_whole(Path(destination), content)
     return content

@@ -38,7 +38,8 @@ _TYPES = {
     0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
     9: DType.INT8, 17: DType.INT4, 19: DType.INT2,
 }
-_OTHER_TYPES = {1: "float16", 5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant"}
+_FLOAT16 = 1
+_OTHER_TYPES = {5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant"}
 _ACTIVATIONS = {
     0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6
 }
@@ -48,6 +49,8 @@ _ACTIVATIONS = {
 _MOVING = (ops.Reshape, ops.Move, ops.Concat, ops.Pack, ops.Pad)
 #: What shape arithmetic is made of, besides moving.
 _ARITHMETIC = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
+
+_CUT = "--cut ends the network at its last integer tensors"
 
 
 class _Refusal(Exception):
@@ -538,12 +541,52 @@ def _quantize(g: _Import, op: _Operator) -> None:
 
 @_rule("DEQUANTIZE")
 def _dequantize(g: _Import, op: _Operator) -> None:
-    g.real_outputs[op.outputs[0]] = op.inputs[0]
+    source = g.tensors[op.inputs[0]]
+    if source.data is None:
+        g.real_outputs[op.outputs[0]] = op.inputs[0]
+    elif source.dtype is DType.FLOAT32:
+        g.fold(op.outputs[0], source.data)  # was float16
+    else:
+        g.fold(op.outputs[0], _real_constant(source))
+
+
+def _real_constant(tensor: Tensor) -> Array:
+    """scale * (q - zero_point) of a constant in float32, per tensor or along its axis."""
+    assert tensor.data is not None
+    q = tensor.quantized
+    shape = [1] * len(tensor.shape)
+    if q.axis is not None:
+        shape[q.axis] = -1
+    zero_points = np.array(q.zero_point, np.int64).reshape(shape)
+    return (q.scales.reshape(shape) * (tensor.data - zero_points)).astype(np.float32)
+
+
+class _Tail:
+    """The operators that compute in float32 on dequantized tensors: a network that was not quantized to its end."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, str | None] = {}  # name -> the integer tensor that it is the image of
+        self.ends: list[str] = []  # integer tensors that the tail reads, in order
+
+    def takes(self, g: _Import, builtin: str, inputs: list[str], outputs: list[str]) -> bool:
+        """Whether an operator belongs to the tail; remembers what it writes."""
+        if builtin == "DEQUANTIZE" and g.tensors[inputs[0]].data is None and inputs[0] not in self.tensors:
+            self.tensors[outputs[0]] = inputs[0]
+            return False
+        read = [name for name in inputs if name in self.tensors]
+        if not read:
+            return False
+        for name in read:
+            source = self.tensors[name]
+            if source is not None and source not in self.ends:
+                self.ends.append(source)
+        self.tensors.update(dict.fromkeys(outputs))
+        return True
 
 
 def _is_shape_arithmetic(g: _Import, builtin: str, inputs: list[str]) -> bool:
     """Whether an operator computes on constant integers without a scale: on sizes."""
-    read = [g.tensors[name] for name in inputs]
+    read = [g.tensors[name] for name in inputs if name]
     return builtin in _ARITHMETIC and all(
         t.data is not None and t.quantization is None and t.dtype in (DType.INT32, DType.INT64)
         for t in read
@@ -556,6 +599,8 @@ def _tensor(data: bytes | memoryview, table: Table, buffers: list[Table], index:
     if any(d < 0 for d in shape):
         raise ModelError(f"{what}: expected dimensions of at least 0, found {shape}")
     code = table.integer(1, "byte")
+    if code == _FLOAT16:
+        return _half_constant(data, table, buffers, index, shape)
     if code not in _TYPES:
         known = _OTHER_TYPES.get(code, f"type {code}")
         raise _Refusal(f"{table.text(3)!r} holds {known}", "only float32 and integer tensors are taken")
@@ -577,19 +622,38 @@ def _tensor(data: bytes | memoryview, table: Table, buffers: list[Table], index:
             quantization = Quantization(
                 tuple(float(s) for s in scale), tuple(int(z) for z in zero), axis
             )
-    number = table.integer(2, "uint")
-    if number >= len(buffers):
-        raise ModelError(f"{what}: buffer {number} of {len(buffers)}")
-    raw = buffers[number].array(0, "ubyte")
-    offset, size = buffers[number].integer(1, "ulong"), buffers[number].integer(2, "ulong")
-    if offset > 1:
-        if offset + size > len(data):
-            raise ModelError(f"{what}: its data [{offset}, {offset + size}) passes the end of the file")
-        raw = np.frombuffer(data, np.uint8, size, offset)
+    raw = _raw(data, table, buffers, what)
     name = table.text(3) or f"tensor {index}"
     if raw.size == 0 or math.prod(shape) == 0:
         return Tensor(name, dtype, shape, quantization)
     return Tensor(name, dtype, shape, quantization, _elements(raw, dtype, shape, what))
+
+
+def _raw(data: bytes | memoryview, table: Table, buffers: list[Table], what: str) -> Array:
+    """The bytes of a tensor's buffer, inside the FlatBuffer or (for large files) behind it."""
+    number = table.integer(2, "uint")
+    if number >= len(buffers):
+        raise ModelError(f"{what}: buffer {number} of {len(buffers)}")
+    offset, size = buffers[number].integer(1, "ulong"), buffers[number].integer(2, "ulong")
+    if offset <= 1:
+        return buffers[number].array(0, "ubyte")
+    if offset + size > len(data):
+        raise ModelError(f"{what}: its data [{offset}, {offset + size}) passes the end of the file")
+    return np.frombuffer(data, np.uint8, size, offset)
+
+
+def _half_constant(
+    data: bytes | memoryview, table: Table, buffers: list[Table], index: int, shape: tuple[int, ...]
+) -> Tensor:
+    """A float16 constant as float32; float16 activations are refused."""
+    name = table.text(3) or f"tensor {index}"
+    raw = _raw(data, table, buffers, table.what)
+    if raw.size == 0:
+        raise _Refusal(f"{name!r} is computed in float16", "convert the model with float32 activations")
+    if raw.size != 2 * math.prod(shape):
+        raise ModelError(f"{table.what}: float16 {shape} takes {2 * math.prod(shape)} bytes, found {raw.size}")
+    values = np.frombuffer(raw.tobytes(), "<f2").astype(np.float32).reshape(shape)
+    return Tensor(name, DType.FLOAT32, shape, None, values)
 
 
 def _elements(raw: Array, dtype: DType, shape: tuple[int, ...], what: str) -> Array:
@@ -606,8 +670,10 @@ def _elements(raw: Array, dtype: DType, shape: tuple[int, ...], what: str) -> Ar
     return ((fields ^ half) - half).astype(np.int8).reshape(shape)
 
 
-def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
+def import_tflite(source: str | Path | bytes, *, name: str = "", cut: bool = False) -> Graph:
     """Read a .tflite model (a path or its bytes) as a graph.
+
+    cut: where the network goes on in float32 after its last integer tensors, end it there.
 
     Raises ModelError where the file is wrong, UnsupportedError with every blocker where nybble lacks something.
     """
@@ -643,6 +709,7 @@ def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
         return names[index]
 
     g = _Import(tensors)
+    tail = _Tail()
     codes = [max(c.integer(0, "byte"), c.integer(3)) for c in model.tables(1, "operator code")]
     for i, table in enumerate(main.tables(3, "operator")):
         code = table.integer(0, "uint")
@@ -656,6 +723,10 @@ def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
             inputs.pop()
         try:
             operator = _Operator(label, inputs, outputs, table.table(4, "options"))
+            if tail.takes(g, builtin, inputs, outputs):
+                if not cut:
+                    raise _Refusal("computes in float32 on dequantized tensors", _CUT)
+                continue
             if _is_shape_arithmetic(g, builtin, inputs):
                 g.fold(outputs[0], _ARITHMETIC[builtin](*(g.constant(name) for name in inputs)))
                 continue
@@ -671,11 +742,17 @@ def import_tflite(source: str | Path | bytes, *, name: str = "") -> Graph:
     blockers += _check_types(g)
     if blockers:
         raise UnsupportedError(what, blockers)
+
+    def port(name: str, images: dict[str, str]) -> Port:
+        return Port(images.get(name, name), name, g.tensors[name].dtype is DType.FLOAT32)
+
+    ends = [t for t in ports_out if tail.tensors.get(t, t) is not None]
+    outputs_at_cut = [Port(t, t, True) for t in tail.ends if t not in {g.real_outputs.get(e) for e in ends}]
     graph = Graph(
         g.tensors,
         tuple(g.nodes),
-        tuple(Port(g.real_inputs.get(t, t), t, g.tensors[t].dtype is DType.FLOAT32) for t in ports_in),
-        tuple(Port(g.real_outputs.get(t, t), t, g.tensors[t].dtype is DType.FLOAT32) for t in ports_out),
+        tuple(port(t, g.real_inputs) for t in ports_in),
+        (*(port(t, g.real_outputs) for t in ends), *outputs_at_cut),
         name=what,
     )
     return graph.rebuilt()
