@@ -35,12 +35,15 @@ def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -
     raise ModelError(f"{name}: expected a .tflite model, found neither its identifier nor another one known")
 
 
-def convert_graph(graph: Graph) -> bytes:
-    """The .nyb bytes of an integer graph; UnsupportedError where it is still in float32."""
+def convert_graph(graph: Graph, *, golden: bool | None = None) -> bytes:
+    """The .nyb bytes of an integer graph; UnsupportedError where it is still in float32.
+
+    golden: see :func:`convert`.
+    """
     if any(tensor.dtype is DType.FLOAT32 for tensor in graph.tensors.values() if tensor.data is None):
         reason = "computes in float32: the network is not quantized"
         raise UnsupportedError(graph.name, [Blocker(graph.name, reason, "nybble quantize MODEL --data SAMPLES")])
-    return emit_nyb(compile_graph(run_passes(graph)), producer())
+    return emit_nyb(compile_graph(run_passes(graph)), producer(), golden)
 
 
 def convert(
@@ -48,16 +51,19 @@ def convert(
     destination: str | os.PathLike[str] | None = None,
     *,
     cut: bool = False,
+    golden: bool | None = None,
 ) -> bytes:
     """Convert a quantized network to a .nyb model.
 
     source: path or bytes of a .tflite model. destination: where to write the model; nothing is written where it is
     None or where conversion fails. cut: where the network goes on in float32 after its last integer tensors, end it
-    there. Returns the model's bytes; equal inputs give equal bytes everywhere.
+    there. golden: whether the model holds inputs and the digest of each operator's answer, with which
+    ``verify`` proves a device bit by bit; None: where numpy computes them in about a second.
+    Returns the model's bytes; equal inputs give equal bytes everywhere.
 
     Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
     """
-    content = convert_graph(import_model(source, cut=cut))
+    content = convert_graph(import_model(source, cut=cut), golden=golden)
     if destination is not None:
         write_whole(Path(destination), content)
     return content

@@ -16,6 +16,7 @@ import numpy as np
 from ..compile import Compiled
 from ..graph import Tensor
 from . import schema
+from .golden import golden_fields
 from .table import TableWriter
 
 ALIGNMENT = 64
@@ -61,7 +62,9 @@ def _tensor(tensor: Tensor, offsets: Mapping[str, int]) -> Mapping[str, Any]:
     return fields
 
 
-def _flatbuffer(compiled: Compiled, producer: str, start: int, data_size: int) -> tuple[bytes, _Data]:
+def _flatbuffer(
+    compiled: Compiled, producer: str, golden: Mapping[str, Any] | None, start: int, data_size: int
+) -> tuple[bytes, _Data]:
     graph = compiled.graph
     data = _Data(start)
     builder = flatbuffers.Builder(4096)
@@ -97,6 +100,7 @@ def _flatbuffer(compiled: Compiled, producer: str, start: int, data_size: int) -
             "hash": np.zeros(_HASH_BYTES, np.uint8),
             "labels": list(graph.labels) or None,
             "preprocessing": graph.preprocessing or None,
+            "golden": golden,
             "metadata": [{"key": k, "value": v} for k, v in sorted(graph.metadata.items())] or None,
         },
     )
@@ -105,12 +109,17 @@ def _flatbuffer(compiled: Compiled, producer: str, start: int, data_size: int) -
     return bytes(builder.Output()), data
 
 
-def emit_nyb(compiled: Compiled, producer: str) -> bytes:
-    """The bytes of the model file. producer: who wrote it, such as 'nybble 0.1.0'."""
+def emit_nyb(compiled: Compiled, producer: str, golden: bool | None = None) -> bytes:
+    """The bytes of the model file.
+
+    producer: who wrote it, such as 'nybble 0.1.0'. golden: whether it holds inputs and digests for
+    ``verify``; None leaves that to the size of the network (golden.AUTOMATIC_MACS).
+    """
     # Spans hold absolute offsets, so the FlatBuffer is built twice: once for its size.
-    first, data = _flatbuffer(compiled, producer, 0, 0)
+    table = golden_fields(compiled, golden)
+    first, data = _flatbuffer(compiled, producer, table, 0, 0)
     start = -(-len(first) // ALIGNMENT) * ALIGNMENT
-    header, data = _flatbuffer(compiled, producer, start, data.size)
+    header, data = _flatbuffer(compiled, producer, table, start, data.size)
     assert len(header) <= start
     content = bytearray(header + b"\0" * (start - len(header)) + b"".join(data.parts))
     at = hash_position(content)
