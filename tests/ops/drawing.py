@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hypothesis strategies: tensors with every kind of scale and zero point, arrays with every kind of value."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from nybble.graph import Array, DType, Quantization, Tensor
+
+#: Scales from 2^-20 to 2^4, as float32 holds them.
+SCALES = st.floats(-20, 4).map(lambda octaves: float(np.float32(2.0**octaves)))
+ZERO_POINTS = st.one_of(st.sampled_from((-128, 0, 127)), st.integers(-128, 127))
+QUANTIZATIONS = st.builds(Quantization.per_tensor, SCALES, ZERO_POINTS)
+SHAPES = st.lists(st.integers(1, 7), max_size=4).map(tuple)
+
+
+def tensor(name: str, shape: tuple[int, ...], quantization: Quantization) -> Tensor:
+    """An int8 activation."""
+    return Tensor(name, DType.INT8, shape, quantization)
+
+
+def rescaled(quantization: Quantization, factor: float) -> Quantization:
+    """The same zero point, the scale multiplied."""
+    return Quantization.per_tensor(quantization.single_scale * factor, quantization.single_zero_point)
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: tuple[int, ...]) -> Array:
+    """An int8 array: random, all lowest, all highest, or both in turns."""
+    kind = draw(st.sampled_from(("random", "lowest", "highest", "turns")))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    if kind == "random":
+        return rng.integers(-128, 128, shape).astype(np.int8)
+    if kind == "turns":
+        return np.where(rng.random(shape) < 0.5, -128, 127).astype(np.int8)
+    return np.full(shape, -128 if kind == "lowest" else 127, np.int8)
+
+
+@st.composite
+def broadcast_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two shapes that broadcast to each other."""
+    full = draw(SHAPES)
+
+    def reduced() -> tuple[int, ...]:
+        ones = tuple(draw(st.sampled_from((n, 1))) for n in full)
+        return ones[draw(st.integers(0, len(ones))) :]
+
+    one, two = reduced(), reduced()
+    return (full, two) if draw(st.booleans()) else (one, two)
