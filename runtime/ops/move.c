@@ -32,7 +32,7 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
             last += (uint64_t)reach;
         }
         if (first < 0 || last >= x.elements) {
-            return nyb_node_fail(node, why, "an offset and strides that stay within the input",
+            return nyb_node_fail(node, why, "strides that stay within the input",
                                  (int64_t)x.elements, first < 0 ? first : (int64_t)last);
         }
     }
