@@ -11,6 +11,7 @@
 #define NYB_KERNELS_DEPTHWISE_H
 
 #include "base/fixedpoint.h"
+#include "nybble.h"
 
 #include <stddef.h>
 

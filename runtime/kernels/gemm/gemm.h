@@ -15,6 +15,7 @@
 #define NYB_KERNELS_GEMM_H
 
 #include "base/fixedpoint.h"
+#include "nybble.h"
 
 #include <stdbool.h>
 #include <stddef.h>
