@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nybble convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..convert import write_whole
+from ..measure.conversion import convert_file
+from .options import FILE, check_destination, force_option
+from .terminal import count_text
+
+
+@click.command()
+@click.argument("source", type=FILE)
+@click.argument("destination", type=FILE, required=False)
+@force_option
+def convert(source: Path, destination: Path | None, force: bool) -> None:
+    """Convert a quantized .tflite SOURCE to a .nyb model.
+
+    DESTINATION is SOURCE with the suffix .nyb unless it is given. It is written whole or not at all.
+    Where the network holds anything that nybble does not run, a table lists every such node, and
+    nothing is written.
+
+    \b
+    Example:
+      nybble convert mobilenet.tflite mobilenet.nyb
+    """
+    target = source.with_suffix(".nyb") if destination is None else destination
+    check_destination(target, force=force)
+    conversion = convert_file(source)
+    write_whole(target, conversion.content)
+    click.echo(f"{source} -> {target}")
+    click.echo(
+        f"  file        {count_text(len(conversion.content))} bytes "
+        f"(source {count_text(conversion.source_bytes)})"
+    )
+    click.echo(f"  operators   {conversion.operators}")
+    click.echo(
+        f"  activations {count_text(conversion.arena_bytes)} bytes (no plan can take less than "
+        f"{count_text(conversion.arena_lower_bound)})"
+    )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a conversion made, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..compile.plan import plan_arena
+from ..convert import convert, convert_graph, import_model
+from ..emit import schema
+from ..passes import run_passes
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model.
+
+    content: the .nyb file. arena_bytes: what the planner gave the activations; arena_lower_bound: the
+    largest sum of bytes alive at one operator, which no plan can beat.
+    """
+
+    content: bytes
+    source_bytes: int
+    operators: int
+    arena_bytes: int
+    arena_lower_bound: int
+
+
+def convert_file(source: Path) -> Conversion:
+    """Convert a file without writing anything. Raises what :func:`nybble.convert` raises."""
+    data = source.read_bytes()
+    graph = import_model(source)
+    content = convert_graph(graph)
+    compiled = run_passes(graph)
+    plan = plan_arena(compiled)
+    return Conversion(content, len(data), len(compiled.nodes), plan.arena, plan.lower_bound)
+
+
+def as_nyb(path: Path) -> Path | bytes:
+    """What :func:`nybble.load` takes without converting: the path of a .nyb model, or converted bytes.
+
+    For who loads one model more than once. Raises what :func:`nybble.convert` raises.
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+    return path if head[4:8] == schema.IDENTIFIER else convert(path)

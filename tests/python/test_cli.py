@@ -1,0 +1,603 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command nybble: what it prints, what it writes, and how it fails."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import nybble
+import pytest
+from click.testing import CliRunner, Result
+from models.small import small_graph
+from nybble.cli import main, terminal
+from nybble.convert import convert_graph
+from nybble.emit.nyb import hash_position
+from nybble.graph import Blocker, Graph, UnsupportedError
+from nybble.session import Session, cpu_levels
+from oracle.single_op import OpSpec, TensorSpec, build
+
+COMMANDS = ("convert", "info", "run", "verify", "bench")
+
+
+def cli(*arguments: object) -> Result:
+    """Run the command; an exception that is not an exit code fails the test."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def fails(*arguments: object) -> str:
+    """What the command says on standard error where it ends with exit code 1."""
+    result = cli(*arguments)
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("nybble: ")
+    return result.stderr
+
+
+def write_graph(path: Path, graph: Graph) -> Path:
+    path.write_bytes(convert_graph(graph))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """int8 [1, 4, 4, 2] -> int8 scores [1, 48]."""
+    return write_graph(tmp_path / "small.nyb", small_graph())
+
+
+def reshape_tflite(dtype: str = "uint8", scale: float = 1.0, zero_point: int = 0) -> bytes:
+    """The identity from an image [1, 2, 2, 3] to scores [1, 12]."""
+    quantized = (dtype, scale, zero_point)
+    return build(
+        {
+            "image": TensorSpec((1, 2, 2, 3), *quantized),
+            "shape": TensorSpec((2,), "int32", data=np.array([1, 12])),
+            "scores": TensorSpec((1, 12), *quantized),
+        },
+        [OpSpec("RESHAPE", ("image", "shape"), ("scores",), {"new_shape": (1, 12)})],
+        inputs=("image",),
+        outputs=("scores",),
+    )
+
+
+@pytest.fixture
+def tflite(tmp_path: Path) -> Path:
+    path = tmp_path / "identity.tflite"
+    path.write_bytes(reshape_tflite())
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> tuple[Path, np.ndarray[Any, Any]]:
+    """A 2x2 picture in a file, and its pixels."""
+    pillow = pytest.importorskip("PIL.Image")
+    pixels = np.arange(10, 250, 20, dtype=np.uint8).reshape(2, 2, 3)
+    path = tmp_path / "picture.png"
+    pillow.fromarray(pixels).save(path)
+    return path, pixels
+
+
+# Help, version, exit codes.
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str, flag: str) -> None:
+    result = cli(command, flag)
+    assert result.exit_code == 0
+    assert f"  nybble {command}" in result.output.partition("Example")[2]
+
+
+def test_help_names_all_commands_and_the_exit_codes() -> None:
+    output = cli("--help").output
+    assert all(f"  {command} " in output for command in COMMANDS)
+    assert "Exit codes: 0" in output
+
+
+def test_version() -> None:
+    assert cli("--version").output.startswith("nybble ")
+
+
+def test_python_m_nybble(model: Path) -> None:
+    paths = [str(Path(nybble.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "nybble"]
+    good = subprocess.run(
+        [*command, "info", model], env=environment, capture_output=True, text=True, check=False
+    )
+    assert good.returncode == 0
+    assert "Conv2d" in good.stdout
+    bad = subprocess.run(
+        [*command, "info", "none.nyb"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert bad.returncode == 1
+    assert bad.stderr == "nybble: none.nyb: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["info"],
+        ["bench", "m.nyb", "--runs", "0"],
+        ["run", "m.nyb"],
+        ["run", "m.nyb", "x", "--threads", "0"],
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(arguments: Sequence[str]) -> None:
+    assert cli(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["info", "bench", "verify"])
+def test_missing_file(command: str, tmp_path: Path) -> None:
+    message = fails(command, tmp_path / "none.nyb")
+    assert "none.nyb: No such file" in message
+
+
+@pytest.mark.parametrize("command", ["info", "bench", "verify"])
+def test_truncated_model(command: str, model: Path) -> None:
+    model.write_bytes(model.read_bytes()[:-64])
+    assert "small.nyb: expected a data section that ends with the file" in fails(command, model)
+
+
+def test_not_a_model(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    assert "notes.txt: expected" in fails("info", tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("cpu", ["pentium", "neon" if "avx2" in cpu_levels() else "avx2"])
+@pytest.mark.parametrize("command", ["bench", "run"])
+def test_unknown_cpu(command: str, cpu: str, model: Path) -> None:
+    inputs = ["none.npy"] if command == "run" else []
+    assert cpu in fails(command, model, *inputs, "--cpu", cpu)
+
+
+# convert
+
+
+def test_convert_writes_what_the_library_writes(tflite: Path) -> None:
+    result = cli("convert", tflite)
+    assert result.exit_code == 0
+    assert tflite.with_suffix(".nyb").read_bytes() == nybble.convert(tflite)
+    assert "operators" in result.output
+    assert "no plan can take less than 64" in result.output
+
+
+def test_convert_overwrites_by_force_only(tflite: Path, tmp_path: Path) -> None:
+    target = tmp_path / "there.nyb"
+    target.write_text("precious")
+    assert "there.nyb: exists already; --force" in fails("convert", tflite, target)
+    assert target.read_text() == "precious"
+    assert cli("convert", tflite, target, "--force").exit_code == 0
+    assert target.read_bytes() == nybble.convert(tflite)
+
+
+def test_convert_lists_all_blockers_and_writes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "two.tflite"
+    tensor = TensorSpec((1, 4), "float32")
+    operators = [OpSpec("MUL", ("a", "a"), ("b",)), OpSpec("ADD", ("b", "b"), ("c",))]
+    source.write_bytes(build({"a": tensor, "b": tensor, "c": tensor}, operators, ("a",), ("c",)))
+    message = fails("convert", source)
+    with pytest.raises(UnsupportedError) as refusal:
+        nybble.convert(source)
+    assert refusal.value.blockers
+    assert all(b.node in message and b.reason in message for b in refusal.value.blockers)
+    assert not source.with_suffix(".nyb").exists()
+
+
+def test_convert_into_a_folder_that_does_not_exist(tflite: Path, tmp_path: Path) -> None:
+    assert "No such file or directory" in fails("convert", tflite, tmp_path / "none" / "x.nyb")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_convert_leaves_nothing_where_writing_fails(
+    code: int, tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    before = set(tmp_path.iterdir())
+    assert os.strerror(code) in fails("convert", tflite)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_convert_into_a_folder_without_permission(tflite: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    assert "Permission denied" in fails("convert", tflite, folder / "x.nyb")
+
+
+# info
+
+
+def test_info_prints_operators_and_totals(model: Path) -> None:
+    output = cli("info", model).output
+    assert f"{model}: {model.stat().st_size:,} bytes" in output
+    assert "input 'image': int8 1x4x4x2" in output
+    conv = next(line for line in output.splitlines() if " Conv2d " in line)
+    assert conv.split()[3:6] == ["conv", "1x4x4x3", "864"]
+    session = nybble.load(model)
+    assert output.splitlines()[-1].split() == ["session", "arena", f"{session.arena_bytes:,}"]
+
+
+def test_info_json_is_the_session(model: Path) -> None:
+    document = json.loads(cli("info", model, "--json").output)
+    session = nybble.load(model)
+    assert document["session_bytes"] == session.arena_bytes
+    assert document["activation_bytes"] == session.activation_bytes
+    assert document["file_bytes"] == model.stat().st_size
+    assert [o["macs"] for o in document["operators"]] == [864, 0]
+    assert document["macs"] == 864
+    assert document["weight_bytes"] == sum(layer.weight_bytes for layer in session.layers())
+    assert document["inputs"][0]["shape"] == [1, 4, 4, 2]
+    assert document["outputs"][0]["bytes"] == 48
+
+
+def test_info_of_a_tflite(tflite: Path) -> None:
+    document = json.loads(cli("info", tflite, "--json").output)
+    assert document["inputs"][0]["dtype"] == "uint8"
+
+
+def test_names_cannot_steer_the_terminal(model: Path) -> None:
+    content = model.read_bytes().replace(b"flatten", b"\x1b[31mab")
+    at = hash_position(content)
+    model.write_bytes(content[:at] + bytes(32) + content[at + 32 :])
+    output = cli("info", model).output
+    assert "\x1b" not in output
+    assert "?[31mab" in output
+
+
+# run
+
+
+def scores(model: Path, values: np.ndarray[Any, Any], path: Path) -> np.ndarray[Any, Any]:
+    """The array that `run -o` writes for values in a .npy file."""
+    source, target = path / "x.npy", path / "y.npz"
+    np.save(source, values)
+    assert cli("run", model, source, "-o", target, "--force").exit_code == 0
+    with np.load(target) as archive:
+        assert archive.files == ["scores"]
+        return np.asarray(archive["scores"])
+
+
+def random_image(count: int, seed: int = 1) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).integers(-128, 128, (count, 4, 4, 2)).astype(np.int8)
+
+
+@pytest.mark.parametrize("cpu", cpu_levels())
+def test_run_writes_the_outputs_of_the_session(cpu: str, model: Path, tmp_path: Path) -> None:
+    x = random_image(3)
+    expected = nybble.load(model).run([x])[0]
+    np.save(tmp_path / "x.npy", x)
+    result = cli("run", model, tmp_path / "x.npy", "-o", tmp_path / "y.npz", "--cpu", cpu, "--threads", 2)
+    assert result.exit_code == 0
+    assert "'scores' 3x48" in result.output
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["scores"], expected)
+
+
+def test_run_accepts_one_sample_without_its_batch_dimension(model: Path, tmp_path: Path) -> None:
+    x = random_image(1)
+    np.testing.assert_array_equal(scores(model, x[0], tmp_path), scores(model, x, tmp_path))
+    np.testing.assert_array_equal(scores(model, x[None], tmp_path), scores(model, x, tmp_path))
+
+
+def test_run_quantizes_floats(model: Path, tmp_path: Path) -> None:
+    port = nybble.load(model).inputs[0]
+    x = random_image(2)
+    np.testing.assert_array_equal(scores(model, port.dequantize(x), tmp_path), scores(model, x, tmp_path))
+
+
+def test_run_reads_raw_bytes_and_archives(model: Path, tmp_path: Path) -> None:
+    x = random_image(2)
+    (tmp_path / "x.bin").write_bytes(x.tobytes())
+    np.savez(tmp_path / "named.npz", other=x[::-1], image=x)
+    np.savez(tmp_path / "ordered.npz", only=x)
+    expected = scores(model, x, tmp_path)
+    for name in ("x.bin", "named.npz", "ordered.npz"):
+        assert cli("run", model, tmp_path / name, "-o", tmp_path / "y.npz", "--force").exit_code == 0
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["scores"], expected)
+
+
+def test_run_archives_are_the_same_bytes_every_time(model: Path, tmp_path: Path) -> None:
+    scores(model, random_image(1), tmp_path)
+    first = (tmp_path / "y.npz").read_bytes()
+    scores(model, random_image(1), tmp_path)
+    assert (tmp_path / "y.npz").read_bytes() == first
+
+
+def test_run_takes_several_files_as_samples(model: Path, tmp_path: Path) -> None:
+    for index in range(2):
+        np.save(tmp_path / f"{index}.npy", random_image(1, index))
+    output = cli("run", model, tmp_path / "0.npy", tmp_path / "1.npy", "--top", 1).output
+    assert "0.npy: 'scores'" in output
+    assert "1.npy: 'scores'" in output
+
+
+def test_run_prints_the_best_classes_with_labels(model: Path, tmp_path: Path) -> None:
+    x = random_image(1)
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "labels.txt").write_text("\n".join(f"name {i}" for i in range(47)))
+    session = nybble.load(model)
+    y = session.run([x])[0].reshape(-1)
+    order = sorted(range(48), key=lambda i: (-int(y[i]), i))[:4]
+    output = cli("run", model, tmp_path / "x.npy", "--top", 4, "--labels", tmp_path / "labels.txt").output
+    lines = output.splitlines()[2:]
+    found = [line.split() for line in lines]
+    assert [int(row[0]) for row in found] == order
+    assert [int(row[2]) for row in found] == [int(y[i]) for i in order]
+    assert all(row[3:] == ([] if i == 47 else ["name", str(i)]) for row, i in zip(found, order, strict=True))
+
+
+def test_run_uses_the_labels_of_the_model(tmp_path: Path) -> None:
+    graph = small_graph()
+    labels = tuple(f"kind {i}" for i in range(48))
+    model = write_graph(tmp_path / "m.nyb", Graph(**(vars(graph) | {"labels": labels})))
+    np.save(tmp_path / "x.npy", random_image(1))
+    rows = cli("run", model, tmp_path / "x.npy", "--top", 3).output.splitlines()[2:]
+    assert all(row.split()[3:] == ["kind", row.split()[0]] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point", "offset"),
+    [
+        ("uint8", 0.3, 7, 0),
+        ("int8", 1.0, -128, -128),
+        ("int8", 1 / 255, -128, -128),
+        ("int8", 2 / 255, -1, -128),
+    ],
+)
+def test_run_images(
+    dtype: str,
+    scale: float,
+    zero_point: int,
+    offset: int,
+    image: tuple[Path, np.ndarray[Any, Any]],
+    tmp_path: Path,
+) -> None:
+    path, pixels = image
+    (tmp_path / "m.tflite").write_bytes(reshape_tflite(dtype, scale, zero_point))
+    assert cli("run", tmp_path / "m.tflite", path, "-o", tmp_path / "y.npz").exit_code == 0
+    written = np.load(tmp_path / "y.npz")["scores"]
+    np.testing.assert_array_equal(written.reshape(-1), pixels.reshape(-1).astype(int) + offset)
+
+
+def test_run_images_by_the_metadata_of_the_model(
+    image: tuple[Path, np.ndarray[Any, Any]], tmp_path: Path
+) -> None:
+    path, pixels = image
+    graph = nybble.import_model(reshape_tflite("int8", 0.02, 3))
+    preprocessing = {"scale": [0.01, 0.02, 0.005], "offset": [-1.0], "channels": "BGR"}
+    model = write_graph(tmp_path / "m.nyb", Graph(**(vars(graph) | {"preprocessing": preprocessing})))
+    assert cli("run", model, path, "-o", tmp_path / "y.npz").exit_code == 0
+    real = pixels[..., ::-1].astype(np.float32) * np.array([0.01, 0.02, 0.005], np.float32) - np.float32(1)
+    expected = nybble.load(model).inputs[0].quantize(real)
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["scores"].reshape(-1), expected.reshape(-1))
+
+
+def test_run_refuses_an_image_without_a_rule(
+    image: tuple[Path, np.ndarray[Any, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "m.tflite").write_bytes(reshape_tflite("int8", 0.1, 0))
+    assert "no rule for pixels" in fails("run", tmp_path / "m.tflite", image[0])
+
+
+def test_run_says_that_an_image_needs_pillow(
+    tflite: Path, image: tuple[Path, np.ndarray[Any, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, "PIL")
+    assert "pip install nybble[image]" in fails("run", tflite, image[0])
+
+
+def write_inputs(folder: Path) -> Mapping[str, Path]:
+    """Files that do not fit the small model."""
+    files = {
+        name: folder / name for name in ("shape.npy", "type.npy", "cut.npy", "size.raw", "cut.npz", "two.npz")
+    }
+    np.save(files["shape.npy"], np.zeros((1, 4, 4, 3), np.int8))
+    np.save(files["type.npy"], np.zeros((1, 4, 4, 2), np.int32))
+    np.savez(files["two.npz"], a=random_image(1), b=random_image(1))
+    np.save(files["cut.npy"], random_image(1))
+    files["cut.npy"].write_bytes(files["cut.npy"].read_bytes()[:-1])
+    files["cut.npz"].write_bytes(files["two.npz"].read_bytes()[:-30])
+    files["size.raw"].write_bytes(bytes(33))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shape.npy", r"expected shape (1, 4, 4, 2) or a batch of it, found (1, 4, 4, 3)"),
+        ("type.npy", "expected int8 or floats, found int32"),
+        ("cut.npy", "cut.npy: expected a numpy file"),
+        ("cut.npz", "cut.npz: expected a numpy file"),
+        ("two.npz", "expected arrays named image, or 1 in the order of the inputs; found a, b"),
+        ("size.raw", "expected 32 bytes per sample (int8, (1, 4, 4, 2)), found 33"),
+        ("none.npy", "none.npy: No such file"),
+        ("none.png", "takes no image"),
+    ],
+)
+def test_run_refuses_files_that_do_not_fit(name: str, message: str, model: Path, tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    assert message in fails("run", model, tmp_path / name)
+
+
+def test_run_overwrites_by_force_only(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", random_image(1))
+    (tmp_path / "y.npz").write_text("precious")
+    assert "--force" in fails("run", model, tmp_path / "x.npy", "-o", tmp_path / "y.npz")
+    assert (tmp_path / "y.npz").read_text() == "precious"
+
+
+def test_not_enough_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(nybble, "load", fail)
+    assert fails("info", model) == "nybble: not enough memory\n"
+
+
+# verify
+
+
+def test_verify_prints_one_line_per_level_and_threads(model: Path) -> None:
+    result = cli("verify", model, "--all-cpus")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.output.splitlines()]
+    assert [(row[0], row[1]) for row in rows] == [(c, n) for c in cpu_levels() for n in "12"]
+    assert len({row[4] for row in rows}) == 1
+    assert all(row[-1] == "ok" for row in rows)
+
+
+def test_verify_uses_the_best_level_alone(model: Path) -> None:
+    rows = cli("verify", model).output.splitlines()
+    assert [row.split()[0] for row in rows] == [cpu_levels()[-1]] * 2
+
+
+def test_verify_finds_a_changed_weight(model: Path) -> None:
+    content = bytearray(model.read_bytes())
+    content[-64] ^= 1
+    model.write_bytes(content)
+    result = cli("verify", model)
+    assert result.exit_code == 1
+    assert "MISMATCH: " in result.output
+
+
+def test_verify_finds_a_wrong_kernel(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Session.run
+
+    def wrong_beside_scalar(self: Session, *arguments: Any) -> list[Any]:
+        outputs = run(self, *arguments)
+        return outputs if self._cpu == "scalar" else [y ^ 1 for y in outputs]
+
+    monkeypatch.setattr(Session, "run", wrong_beside_scalar)
+    result = cli("verify", model, "--all-cpus")
+    assert [("MISMATCH" in line) for line in result.output.splitlines()] == [
+        cpu != "scalar" for cpu in cpu_levels() for _ in range(2)
+    ]
+    assert result.exit_code == (1 if len(cpu_levels()) > 1 else 0)
+
+
+# bench
+
+
+def test_bench_prints_the_profile(model: Path) -> None:
+    output = cli("bench", model, "--runs", 2, "--cpu", "scalar").output
+    assert "2 runs, scalar, 1 thread\n" in output
+    assert "median" in output
+    conv = next(line for line in output.splitlines() if " Conv2d " in line)
+    assert "864" in conv
+    assert "%" in conv
+
+
+def test_bench_json(model: Path) -> None:
+    document = json.loads(cli("bench", model, "--runs", 3, "--threads", 2, "--json").output)
+    assert document["runs"] == 3
+    assert document["threads"] == 2
+    assert document["cpu"] == cpu_levels()[-1]
+    assert 0 < document["min_ns"] <= document["median_ns"] <= document["max_ns"]
+    assert [o["macs"] for o in document["operators"]] == [864, 0]
+    assert sum(o["share"] for o in document["operators"]) == pytest.approx(1)
+
+
+# Plain text, and rich where it is.
+
+
+class Terminal:
+    """A stream that claims to be a terminal and keeps what is written."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return True
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Make a package look as if it were not installed."""
+    true_import = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.split(".")[0] == package:
+            raise ImportError(name)
+        return true_import(name, *arguments, **options)
+
+    for name in [n for n in sys.modules if n.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+COLUMNS = (terminal.Column("name"), terminal.Column("MACs", True))
+ROWS = (("conv", "12"), ("x", "3456"))
+PLAIN = "name  MACs\nconv    12\nx     3456\n"
+
+
+def test_a_table_on_a_terminal_without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    forbid(monkeypatch, "rich")
+    terminal.print_table(COLUMNS, ROWS)
+    assert stream.text == PLAIN
+    assert list(terminal.progress([1, 2], "counting")) == [1, 2]
+
+
+def test_a_table_in_a_pipe_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table(COLUMNS, ROWS)
+    assert capsys.readouterr().out == PLAIN
+
+
+def test_a_table_on_a_terminal_with_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    terminal.print_table(COLUMNS, ROWS)
+    assert stream.text != PLAIN
+    assert "conv" in click.unstyle(stream.text)
+    assert list(terminal.progress([1, 2], "counting")) == [1, 2]
+
+
+def test_markup_in_a_name_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    terminal.print_table((terminal.Column("name"),), [("[red]conv[/red]",)])
+    assert "[red]conv[/red]" in stream.text
+
+
+def test_blockers_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_blockers("m.tflite", [Blocker("SVDF 1", "no kernel", "cut it"), Blocker("X 2", "odd", "")])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[0] == "nybble: m.tflite: 2 blockers"
+    assert "SVDF 1" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"), [(999, "999 ns"), (1500, "1.500 us"), (2e6, "2.000 ms"), (3e9, "3.000 s")]
+)
+def test_durations(nanoseconds: float, text: str) -> None:
+    assert terminal.duration_text(nanoseconds) == text
