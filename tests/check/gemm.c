@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/gemm.h"
+
+#include "base/packed.h"
+#include "check.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { EDGES = 6 }; // sizes that `edge` knows
+
+static check_memory memory_a = {.name = "a"};
+static check_memory memory_weights = {.name = "weights"};
+static check_memory memory_weight_sum = {.name = "weight_sum"};
+static check_memory memory_row_bias = {.name = "row_bias"};
+static check_memory memory_factors = {.name = "factors"};
+static check_memory memory_draws = {.name = "draws of a"};
+static check_memory memory_plain = {.name = "plain weights"};
+
+typedef struct gemm_shape {
+    uint32_t rows;
+    uint32_t columns;
+    uint32_t depth;
+} gemm_shape;
+
+typedef struct gemm_case {
+    const nyb_gemm_variant *row;
+    nyb_gemm_args args;
+    const int32_t *plain; // [columns][depth], the weights before packing
+    check_output output;
+} gemm_case;
+
+static check_row gemm_row(uint32_t index) {
+    const nyb_gemm_variant *v = &nyb_gemm_variants[index];
+    return (check_row){v->name, v->needs, v};
+}
+
+static uint32_t panels(const gemm_case *g) {
+    return (g->args.columns + g->row->nr - 1) / g->row->nr;
+}
+
+static uint32_t scale_groups(const gemm_case *g) {
+    return (g->args.depth + g->args.scale_group - 1) / g->args.scale_group;
+}
+
+// The accumulator of c[i][j] by the definition in gemm.h but for bias[j].
+static int32_t sum(const void *context, uint32_t i, uint32_t j) {
+    const gemm_case *g = context;
+    const nyb_gemm_args *args = &g->args;
+    const uint32_t nr = g->row->nr;
+    int32_t total = args->row_bias != NULL ? args->row_bias[i] : 0;
+    for (uint32_t k = 0; k < args->depth; k++) {
+        int32_t product = args->a[i * args->a_stride + k] * g->plain[(size_t)j * args->depth + k];
+        if (args->scale_group > 0) {
+            const size_t group = (size_t)(j / nr) * scale_groups(g) + k / args->scale_group;
+            product = nyb_mul(product, args->factors[group * nr + j % nr]);
+        }
+        total = nyb_add(total, product);
+    }
+    return total;
+}
+
+// The scalar row of the same layout; NULL where the table has none.
+static const nyb_gemm_variant *scalar_row(const nyb_gemm_variant *row) {
+    const nyb_gemm_variant *v = nyb_gemm_variants;
+    while (v->name != NULL && (v->needs != 0 || v->weight_bits != row->weight_bits ||
+                               v->nr != row->nr || v->kr != row->kr)) {
+        v++;
+    }
+    return v->name != NULL ? v : NULL;
+}
+
+static void draw_activations(check *c, gemm_case *g, check_pattern pattern, check_place place) {
+    nyb_gemm_args *args = &g->args;
+    switch (check_below(c, 4)) {
+    case 0: args->a_stride = args->depth + check_below(c, 40); break;
+    case 1: args->a_stride = check_below(c, args->depth + 1); break; // windows that overlap
+    default: args->a_stride = args->depth; break;
+    }
+    const size_t bytes = args->rows > 0 ? (args->rows - 1) * args->a_stride + args->depth : 0;
+    int32_t *values = check_memory_place(&memory_draws, bytes * sizeof(int32_t), place);
+    int8_t *a = check_memory_place(&memory_a, bytes, place);
+    check_draw(c, pattern, INT8_MIN, INT8_MAX, values, bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        a[i] = (int8_t)values[i];
+    }
+    args->a = a;
+}
+
+// Weights in the layout of docs/adr/0001, aligned to one step of a panel and no more: a portion of
+// the columns (ops/matmul.c) begins at any panel.
+static void draw_weights(check *c, gemm_case *g, check_pattern pattern, check_place place) {
+    nyb_gemm_args *args = &g->args;
+    const uint32_t bits = g->row->weight_bits, nr = g->row->nr, kr = g->row->kr;
+    const uint32_t step = kr * (8 / bits);
+    const int32_t half = INT32_C(1) << (bits - 1);
+    const size_t count = (size_t)args->columns * args->depth;
+    int32_t *plain = check_memory_place(&memory_plain, count * sizeof(int32_t), place);
+    check_draw(c, pattern, -half, half - 1, plain, count);
+    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, nr, kr);
+    const size_t channels_bytes = (size_t)panels(g) * nr * sizeof(int32_t);
+    uint8_t *weights = check_memory_place(&memory_weights, panels(g) * panel_bytes, place);
+    int32_t *weight_sum = check_memory_place(&memory_weight_sum, channels_bytes, place);
+    memset(weights, 0, panels(g) * panel_bytes);
+    check_fill(c, weight_sum, channels_bytes);
+    for (uint32_t j = 0; j < args->columns; j++) {
+        weight_sum[j] = 0;
+        for (uint32_t k = 0; k < args->depth; k++) {
+            const int32_t w = plain[(size_t)j * args->depth + k];
+            const uint32_t field = (uint32_t)w & ((UINT32_C(1) << bits) - 1);
+            uint8_t *byte = weights + j / nr * panel_bytes + (size_t)(k / step) * nr * kr +
+                            j % nr * kr + k % kr;
+            *byte = (uint8_t)(*byte | field << (k % step / kr * bits));
+            weight_sum[j] += w;
+        }
+    }
+    args->weights = weights;
+    args->weight_sum = weight_sum;
+    g->plain = plain;
+}
+
+static void draw_factors(check *c, gemm_case *g, check_place place) {
+    nyb_gemm_args *args = &g->args;
+    args->factors = NULL;
+    args->scale_group = 0;
+    if (g->row->scale_groups && check_below(c, 4) == 0) {
+        const uint32_t step = g->row->kr * (8u / g->row->weight_bits);
+        args->scale_group = step * (1 + check_below(c, 4));
+        const size_t count = (size_t)panels(g) * scale_groups(g) * g->row->nr;
+        int32_t *factors = check_memory_place(&memory_factors, count * sizeof(int32_t), place);
+        const int32_t reach = check_below(c, 4) == 0 ? INT32_MAX : 4096;
+        check_draw(c, CHECK_UNIFORM, -reach, reach, factors, count);
+        args->factors = factors;
+    }
+}
+
+static void draw_row_bias(check *c, gemm_case *g, check_place place) {
+    g->args.row_bias = NULL;
+    if (check_below(c, 2)) {
+        int32_t *row_bias =
+            check_memory_place(&memory_row_bias, g->args.rows * sizeof(int32_t), place);
+        const int32_t reach = check_below(c, 4) == 0 ? INT32_MAX : 1 << 20;
+        check_draw(c, CHECK_UNIFORM, -reach, reach, row_bias, g->args.rows);
+        g->args.row_bias = row_bias;
+    }
+}
+
+static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, check_place place,
+                      gemm_case *g) {
+    const check_pattern a = (check_pattern)check_below(c, CHECK_PATTERNS);
+    const check_pattern w = (check_pattern)check_below(c, CHECK_PATTERNS);
+    const check_shifts shifts = (check_shifts)check_below(c, CHECK_SHIFTS);
+    *g = (gemm_case){
+        .row = row,
+        .args = {.rows = shape.rows, .columns = shape.columns, .depth = shape.depth},
+        .output = {.rows = shape.rows, .columns = shape.columns, .sum = sum, .context = g},
+    };
+    nyb_gemm_args *args = &g->args;
+    check_output *o = &g->output;
+    draw_activations(c, g, a, place);
+    draw_weights(c, g, w, place);
+    draw_factors(c, g, place);
+    draw_row_bias(c, g, place);
+    check_output_draw(c, o, row->nr, shifts, place);
+    args->bias = o->bias;
+    args->multiplier = o->multiplier;
+    args->shift = o->shift;
+    args->output = o->requantize;
+    args->c = o->c;
+    args->c_stride = o->c_stride;
+    check_begin(c,
+                "case %u: %u x %u x %u, a %s (stride %zu), weights %s, scale group %u, %s, "
+                "shifts %s, nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
+                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[a],
+                args->a_stride, check_pattern_names[w], args->scale_group,
+                args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
+                args->output.nudge, args->output.zero_point, args->output.minimum,
+                args->output.maximum, args->c_stride, check_place_names[place]);
+}
+
+static bool check_shape(check *c, const nyb_gemm_variant *row, gemm_shape shape,
+                        check_place place) {
+    const nyb_gemm_variant *scalar = scalar_row(row);
+    if (scalar == NULL) {
+        return check_fail(c, "no scalar row of %u bits, nr %u, kr %u", row->weight_bits, row->nr,
+                          row->kr);
+    }
+    gemm_case g;
+    draw_case(c, row, shape, place, &g);
+    if (scalar == row) {
+        check_output_define(&g.output);
+    } else {
+        nyb_gemm_args args = g.args;
+        args.c = g.output.expected_c;
+        scalar->run(&args);
+    }
+    row->run(&g.args);
+    return check_output_compare(c, &g.output);
+}
+
+// Sizes at which a kernel changes its way: 0 (a tensor may be empty), 1, `tile` and its neighbours.
+static uint32_t edge(check *c, uint32_t index, uint32_t tile, uint32_t limit) {
+    const uint32_t edges[EDGES - 1] = {0, 1, tile > 0 ? tile - 1 : 0, tile, tile + 1};
+    return index < EDGES - 1 ? edges[index] : 1 + check_below(c, limit);
+}
+
+static bool gemm_round(check *c, const void *record) {
+    const nyb_gemm_variant *row = record;
+    const uint32_t step = row->kr * (8u / row->weight_bits);
+    for (uint32_t place = 0; place < CHECK_PLACES; place++) {
+        for (uint32_t i = 0; i < EDGES; i++) {
+            for (uint32_t j = 0; j < EDGES; j++) {
+                for (uint32_t k = 0; k < EDGES + 2; k++) {
+                    const gemm_shape shape = {
+                        .rows = edge(c, i, row->mr, 3u * row->mr),
+                        .columns = edge(c, j, row->nr, 6u * row->nr),
+                        .depth = k < EDGES ? edge(c, k, step, 300) : row->kr - (k - EDGES),
+                    };
+                    if (!check_shape(c, row, shape, (check_place)place)) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+    // Deep sums; once beyond 65,535, where 32 bits no longer hold a sum of products with 4 or 2 bit
+    // weights that stay at the top of their bytes.
+    const gemm_shape deep = {row->mr + 1u, row->nr + 1u, 4000 + check_below(c, 5000)};
+    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536)};
+    return check_shape(c, row, deep, CHECK_GUARD_BEHIND) &&
+           (c->round > 0 || check_shape(c, row, deepest, CHECK_GUARD_BEHIND));
+}
+
+static void once(const void *context) {
+    const gemm_case *g = context;
+    g->row->run(&g->args);
+}
+
+static void gemm_bench(check *c, const void *record) {
+    static const gemm_shape shapes[] = {{64, 64, 64}, {64, 64, 576}, {64, 24, 27}, {1, 256, 1024}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        const gemm_shape s = shapes[i];
+        gemm_case g;
+        draw_case(c, record, s, CHECK_GUARD_BEFORE, &g);
+        g.args.row_bias = NULL;
+        g.args.scale_group = 0;
+        const uint64_t macs = (uint64_t)s.rows * s.columns * s.depth;
+        printf("    %4u x %4u x %4u %8.2f GMAC/s\n", s.rows, s.columns, s.depth,
+               check_speed(macs, once, &g));
+    }
+}
+
+const check_family check_gemm = {"gemm", gemm_row, gemm_round, gemm_bench};

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proof of the proof: kernels that are wrong in one way each, which the check has to catch.
+#include "check.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/gemm/gemm.h"
+
+#include <stdio.h>
+
+static volatile int8_t sink;
+
+// Double rounding instead of single, and the other way round.
+static void gemm_rounding(const nyb_gemm_args *args) {
+    nyb_gemm_args wrong = *args;
+    wrong.output.nudge = args->output.nudge ? 0 : INT32_C(1) << 30;
+    nyb_gemm_w8_scalar(&wrong);
+}
+
+static void gemm_no_row_bias(const nyb_gemm_args *args) {
+    nyb_gemm_args wrong = *args;
+    wrong.row_bias = NULL;
+    nyb_gemm_w8_scalar(&wrong);
+}
+
+// Wrong only where all activations and weights are at their minimum, like a 16 bit sum that saturates.
+static void gemm_saturates(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    for (uint32_t k = 0; k < args->depth; k++) {
+        if (args->rows == 0 || args->columns == 0 || args->a[k] != INT8_MIN) {
+            return;
+        }
+    }
+    if (args->depth > 0 && args->weight_sum[0] == INT8_MIN * (int32_t)args->depth) {
+        args->c[0] ^= 1;
+    }
+}
+
+// One byte beyond each row but the last: a gap that belongs to others.
+static void gemm_writes_gap(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    if (args->rows > 1 && args->c_stride > args->columns) {
+        args->c[args->columns] ^= 1;
+    }
+}
+
+static void gemm_writes_beyond(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    if (args->rows > 0) {
+        args->c[(args->rows - 1) * args->c_stride + args->columns] = 0;
+    }
+}
+
+static void gemm_writes_before(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    args->c[-1] = 0;
+}
+
+static void gemm_reads_beyond_a(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    if (args->rows > 0) {
+        sink = args->a[(args->rows - 1) * args->a_stride + args->depth];
+    }
+}
+
+static void gemm_reads_before_a(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    sink = args->a[-1];
+}
+
+static void gemm_reads_beyond_bias(const nyb_gemm_args *args) {
+    nyb_gemm_w8_scalar(args);
+    sink = (int8_t)args->bias[(args->columns + 7) / 8 * 8];
+}
+
+static void gemm_illegal_instruction(const nyb_gemm_args *args) {
+    if (args->rows > 0) {
+        __builtin_trap();
+    }
+}
+
+static void depthwise_rounding(const nyb_depthwise_args *args) {
+    nyb_depthwise_args wrong = *args;
+    wrong.output.nudge = args->output.nudge ? 0 : INT32_C(1) << 30;
+    nyb_depthwise_scalar(&wrong);
+}
+
+static void depthwise_forgets_tap(const nyb_depthwise_args *args) {
+    nyb_depthwise_args wrong = *args;
+    wrong.tap_count = args->tap_count == 25 ? 24 : args->tap_count;
+    nyb_depthwise_scalar(&wrong);
+}
+
+static void depthwise_reads_beyond_tap(const nyb_depthwise_args *args) {
+    nyb_depthwise_scalar(args);
+    if (args->pixels > 0 && args->tap_count > 0) {
+        sink = args->taps[0][args->channels];
+    }
+}
+
+static void depthwise_reads_beyond_weights(const nyb_depthwise_args *args) {
+    nyb_depthwise_scalar(args);
+    sink = (int8_t)args->weights[(size_t)(args->channels + 7) / 8 * 8 * args->tap_count];
+}
+
+#define GEMM(function) {#function, 0, 8, 8, 4, 4, true, function}
+#define DEPTHWISE(function) {#function, 0, function}
+
+static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
+static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_scalar);
+
+static const struct {
+    nyb_gemm_variant row;
+    check_outcome expected;
+} wrong_gemm[] = {
+    {GEMM(gemm_rounding), CHECK_DIFFERS},
+    {GEMM(gemm_no_row_bias), CHECK_DIFFERS},
+    {GEMM(gemm_saturates), CHECK_DIFFERS},
+    {GEMM(gemm_writes_gap), CHECK_DIFFERS},
+    {GEMM(gemm_writes_beyond), CHECK_CRASHED},
+    {GEMM(gemm_writes_before), CHECK_DIFFERS},
+    {GEMM(gemm_reads_beyond_a), CHECK_CRASHED},
+    {GEMM(gemm_reads_before_a), CHECK_CRASHED},
+    {GEMM(gemm_reads_beyond_bias), CHECK_CRASHED},
+    {GEMM(gemm_illegal_instruction), CHECK_CRASHED},
+};
+
+static const struct {
+    nyb_depthwise_variant row;
+    check_outcome expected;
+} wrong_depthwise[] = {
+    {DEPTHWISE(depthwise_rounding), CHECK_DIFFERS},
+    {DEPTHWISE(depthwise_forgets_tap), CHECK_DIFFERS},
+    {DEPTHWISE(depthwise_reads_beyond_tap), CHECK_CRASHED},
+    {DEPTHWISE(depthwise_reads_beyond_weights), CHECK_CRASHED},
+};
+
+// 1 where the outcome is not the expected one.
+static uint32_t expect(const check_family *family, const void *row, const char *name,
+                       check_outcome expected, uint64_t seed) {
+    static const char *const words[] = {"passes", "differs", "crashes"};
+    static check c;
+    const check_outcome found = check_run(&c, family, row, seed, 20);
+    printf("%-32s %8u cases  %s", name, c.cases, words[found]);
+    if (found != expected) {
+        printf("  FAILED: expected that it %s", words[expected]);
+    }
+    putchar('\n');
+    if (found != CHECK_OK) {
+        printf("    %s\n    %s\n", c.failure, c.shape);
+    }
+    return found != expected;
+}
+
+uint32_t check_self_test(uint64_t seed) {
+    enum {
+        GEMMS = sizeof wrong_gemm / sizeof wrong_gemm[0],
+        DEPTHWISES = sizeof wrong_depthwise / sizeof wrong_depthwise[0],
+    };
+    uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
+    failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
+    for (size_t i = 0; i < GEMMS; i++) {
+        failed += expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name,
+                         wrong_gemm[i].expected, seed);
+    }
+    for (size_t i = 0; i < DEPTHWISES; i++) {
+        failed += expect(&check_depthwise, &wrong_depthwise[i].row, wrong_depthwise[i].row.name,
+                         wrong_depthwise[i].expected, seed);
+    }
+    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES) + 2 - failed, failed);
+    return failed;
+}
