@@ -133,6 +133,12 @@ nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_e
 nyb_status nyb_model_verify(const nyb_model *model, const nyb_options *options, void *arena, size_t arena_bytes,
                             nyb_error *why);
 
+// Whether the file has golden inputs and digests that nyb_model_verify can compare with.
+bool nyb_has_golden(const nyb_model *model);
+
+// The label of class i, `length` bytes, not terminated; NULL where the file has none for it.
+const char *nyb_label(const nyb_model *model, size_t i, uint32_t *length);
+
 // The exact size of a session's arena; 0 where the sizes do not fit size_t.
 size_t nyb_session_bytes(const nyb_model *model, const nyb_options *options);
 

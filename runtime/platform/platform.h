@@ -16,6 +16,9 @@ uint32_t nyb_cpu_detect(void);
 // architecture, ANDed with what the CPU has. False for a name that does not exist or that the CPU lacks.
 bool nyb_cpu_parse(const char *name, uint32_t *cpu);
 
+// Bytes of a memory page; 0 where memory has no pages.
+size_t nyb_page_bytes(void);
+
 // Nanoseconds of a clock that only goes forward.
 uint64_t nyb_clock_ns(void);
 

@@ -70,6 +70,11 @@ bool nyb_cpu_parse(const char *name, uint32_t *cpu) {
     return false;
 }
 
+size_t nyb_page_bytes(void) {
+    const long bytes = sysconf(_SC_PAGESIZE);
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
 uint64_t nyb_clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -55,6 +55,31 @@ nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_e
     return status;
 }
 
+bool nyb_has_golden(const nyb_model *model) {
+    const nyb_table root = nyb_root(model);
+    return nyb_get_table(&root, NYB_MODEL_GOLDEN).at != 0;
+}
+
+const char *nyb_label(const nyb_model *model, size_t i, uint32_t *length) {
+    const nyb_table root = nyb_root(model);
+    const nyb_vector labels = nyb_get_vector(&root, NYB_MODEL_LABELS, 4);
+    *length = 0;
+    if (i >= labels.count) {
+        return NULL;
+    }
+    // An element is the distance to its string: four bytes of length, then the characters.
+    const uint64_t at = labels.at + 4 * (uint64_t)i + nyb_element_u32(model, labels, (uint32_t)i);
+    if (at + 4 > model->size || at > UINT32_MAX) {
+        return NULL;
+    }
+    const uint32_t bytes = nyb_member_u32(model->data, (uint32_t)at);
+    if (bytes > model->size - at - 4) {
+        return NULL;
+    }
+    *length = bytes;
+    return (const char *)model->data + at + 4;
+}
+
 static layout measure(const nyb_model *model, const nyb_options *options) {
     _Alignas(16) uint8_t memory[NYB_PLAN_BYTES_MAX];
     const nyb_setup setup = {NULL, options};
