@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategies: tensors with every kind of scale and zero point, arrays with every kind of value."""
+"""What tests draw: scales and zero points of every kind, shapes, arrays of every kind of value."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
-
 from nybble.graph import Array, DType, Quantization, Tensor
 
 #: Scales from 2^-20 to 2^4, as float32 holds them.
@@ -48,3 +47,21 @@ def broadcast_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]
 
     one, two = reduced(), reduced()
     return (full, two) if draw(st.booleans()) else (one, two)
+
+
+def rescalings(
+    dtype: str, count: int = 300, output: tuple[float, int] | None = None
+) -> list[tuple[float, int, float, int]]:
+    """Scale and zero point of the input and the output of a function of one byte, the same on every run.
+
+    Input scales log-normal around 1/32; the output's scale near it and any zero point, unless given.
+    """
+    limits = np.iinfo(dtype)
+    rng = np.random.default_rng(256)
+    result = []
+    for _ in range(count):
+        x_scale = float(np.float32(2.0 ** rng.normal(-5, 2)))
+        y_scale = float(np.float32(x_scale * 2.0 ** rng.normal(0, 1)))
+        x_zero_point, y_zero_point = rng.integers(limits.min, limits.max + 1, 2).tolist()
+        result.append((x_scale, x_zero_point, *(output or (y_scale, y_zero_point))))
+    return result

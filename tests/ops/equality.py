@@ -12,16 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from oracle.interpreters import EngineRefused, oracle_many
-from oracle.random_ops import Case, random_case
-from oracle.random_ops import DType as CaseType
-from oracle.single_op import OpSpec, TensorSpec, build
-
 from nybble.convert import convert_graph
 from nybble.graph import Array, Graph, Node, Operator, Port, Tensor, evaluate_outputs
 from nybble.importers.tflite import import_tflite
 from nybble.passes import run_passes
 from nybble.session import Session, load_nyb
+from oracle.interpreters import EngineRefused, oracle_many
+from oracle.random_ops import Case, random_case
+from oracle.random_ops import DType as CaseType
+from oracle.single_op import OpSpec, TensorSpec, build
 
 
 def assert_same(found: Sequence[Array], wanted: Sequence[Array], what: str) -> None:
@@ -78,7 +77,7 @@ def assert_tables_equal_oracle(
 ) -> None:
     """oracle == numpy == C core on all 256 inputs of an operator on one byte.
 
-    rescalings: scale and zero point of input and output of each model; options: those of each, repeated in turns.
+    rescalings: scale and zero point of input and output of each model; options: given to the models in turns.
     """
     limits = np.iinfo(dtype)
     every = np.arange(limits.min, limits.max + 1).astype(dtype)

@@ -7,8 +7,8 @@ x1, x2 int8, broadcast as numpy does -> int8:
     s2 = requantize((x2 - zero_point2) << 20, scale2 / (2 * max(scale1, scale2)))
     y  = clamp(requantize(s1 + s2, 2 * max(scale1, scale2) / (2^20 * scale_y)) + zero_point_y)
 
-Source: AddElementwise, tensorflow/lite/kernels/internal/reference/integer_ops/add.h; parameters: PrepareGeneralOp in kernels/add.cc
-(doubles from float32 scales), kernels/sub.cc likewise.
+Source: AddElementwise, tensorflow/lite/kernels/internal/reference/integer_ops/add.h; parameters:
+PrepareGeneralOp in kernels/add.cc (doubles from float32 scales), kernels/sub.cc likewise.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Lowered, Operator, Rounding, Tensor
-from ..graph import Array
+from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .requantize import (
     finish,

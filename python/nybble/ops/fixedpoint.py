@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gemmlowp's fixed-point numbers on int32, in numpy, for the tables that references fill by fixed-point series.
+"""gemmlowp's fixed-point numbers on int32, in numpy, for the tables that references fill by series.
 
 A value with b integer bits is raw / 2^(31 - b). Source: gemmlowp fixedpoint/fixedpoint.h.
 """
@@ -35,7 +35,7 @@ def divide_by_pot(x: npt.ArrayLike, exponent: int) -> Int64:
 
 
 def multiply_by_pot(x: npt.ArrayLike, exponent: int) -> Int64:
-    """SaturatingRoundingMultiplyByPOT: a saturating left shift, or a rounding right shift for exponent < 0."""
+    """SaturatingRoundingMultiplyByPOT: a saturating left shift, a rounding right shift for exponent < 0."""
     if exponent < 0:
         return divide_by_pot(x, -exponent)
     result: Int64 = np.clip(np.asarray(x, np.int64) << exponent, INT32_MIN, INT32_MAX)

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..graph import DType, Lowered, Operator, Tensor
-from ..graph import Array
+from ..graph import Array, DType, Lowered, Operator, Tensor
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Lookup(Operator):
 
     @abstractmethod
     def table(self, x: Tensor, y: Tensor) -> Array:
-        """Outputs (integers, already clamped to y's type) for all 256 inputs from x's lowest to its highest."""
+        """Outputs (integers, clamped to y's type) for all 256 inputs from x's lowest to its highest."""
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [inputs[0].shape]

@@ -3,7 +3,8 @@
 
     y = clamp(requantize(x - zero_point_x, scale_x / scale_y) + zero_point_y)
 
-Source: Requantize, tensorflow/lite/kernels/internal/reference/requantize.h (double rounding), multiplier in double from float32 scales.
+Source: Requantize, tensorflow/lite/kernels/internal/reference/requantize.h (double rounding); the
+multiplier in double from float32 scales.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Rounding, Tensor
-from ..graph import Array
+from ..graph import Array, Rounding, Tensor
 from .lookup import Lookup, domain
 from .requantize import quantize_multiplier, requantize
 

@@ -6,7 +6,9 @@ x int8 or uint8 of any shape -> the same type and shape, every step in float32:
     y = clamp(round(f(scale_x * (x - zero_point_x)) * (1 / scale_y)) + zero_point_y)
 
 with ties away from zero. exp, log, tanh and erfc are evaluated in double and rounded, which is what
-a correctly rounded float32 library gives. The square root divides by scale_y and truncates instead.
+a correctly rounded float32 library gives; LiteRT's own table depends on the C library beneath it (with
+glibc 2.36, whose tanhf is off by its last bit in a third of all arguments, about one table of tanh in
+10 000 differs in one entry). The square root divides by scale_y and truncates instead.
 
 Source: LUTPopulate, tensorflow/lite/kernels/internal/common.h; SqrtEvalQuantized,
 tensorflow/lite/kernels/elementwise.cc; the functions: activations.cc, elementwise.cc and exp.cc

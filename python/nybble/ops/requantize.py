@@ -85,9 +85,9 @@ def requantize(
 
 
 def require_reach(reach: int, multiplier: int, shift: int) -> None:
-    """Raise ValueError unless accumulators up to ``reach`` give results within int32, the type of the C core."""
+    """Raise ValueError unless accumulators up to ``reach`` give results within the C core's int32."""
     if reach * multiplier >> shift >= (1 << 31) - (1 << 16):
-        raise ValueError("the output's scale is too small for those of the inputs: the result passes int32")
+        raise ValueError("the output's scale is too small for those of the inputs: results pass int32")
 
 
 def finish(scaled: Int64, output: Tensor, activation: Activation) -> npt.NDArray[Any]:

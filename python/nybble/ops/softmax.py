@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmax over the last axis in fixed point.
 
-x int8 [..., depth] -> int8 [..., depth] with scale 1/256 and zero point -128. With d = x - max(x) in -255..0 and
+x int8 [..., depth] -> int8 [..., depth] with scale 1/256 and zero point -128. With d = x - max(x) in
+-255..0 and
 
-    e[d] = exp(beta * scale_x * d)            Q0.31, from gemmlowp's series; a table of 256 entries in the file
+    e[d] = exp(beta * scale_x * d)            Q0.31, from gemmlowp's series; a table in the file
     S    = sum of round(e / 2^12)             Q12.19
     y    = round(e / S * 256) - 128           by a Newton-Raphson reciprocal of S in Q0.31
 
-Source: Softmax, tensorflow/lite/kernels/internal/reference/softmax.h; parameters: PreprocessSoftmaxScaling and CalculateInputRadius,
-kernels/internal/quantization_util.cc. The reference stops where S reaches 2^28 (512 equal inputs); here the formula goes on to depth 4095.
+Source: Softmax, tensorflow/lite/kernels/internal/reference/softmax.h; parameters:
+PreprocessSoftmaxScaling and CalculateInputRadius, kernels/internal/quantization_util.cc. The reference
+aborts where S reaches 512 (so many equal inputs); here the formula goes on to depth 4095.
 """
 
 from __future__ import annotations
@@ -19,8 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Lowered, Operator, Tensor
-from ..graph import Array
+from ..graph import Array, Lowered, Operator, Tensor
 from . import fixedpoint
 from .requantize import require_int8
 
