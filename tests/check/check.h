@@ -56,8 +56,8 @@ __attribute__((format(printf, 2, 3))) void check_begin(check *c, const char *for
 // Notes what is wrong. Returns false.
 __attribute__((format(printf, 2, 3))) bool check_fail(check *c, const char *format, ...);
 
-// Billions of multiplications and additions per second of `once`, which does `macs` of them: the best
-// of several.
+// Billions of multiplications and additions per second of `once`, which does `macs` of them: the
+// best of several.
 double check_speed(uint64_t macs, void (*once)(const void *), const void *context);
 
 // Guarded memory. Pages without access begin where what is placed ends, or end where it begins; on

@@ -21,6 +21,8 @@ typedef struct gemm_shape {
     uint32_t rows;
     uint32_t columns;
     uint32_t depth;
+    check_pattern a;
+    check_pattern w;
 } gemm_shape;
 
 typedef struct gemm_case {
@@ -147,8 +149,6 @@ static void draw_row_bias(check *c, gemm_case *g, check_place place) {
 
 static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, check_place place,
                       gemm_case *g) {
-    const check_pattern a = (check_pattern)check_below(c, CHECK_PATTERNS);
-    const check_pattern w = (check_pattern)check_below(c, CHECK_PATTERNS);
     const check_shifts shifts = (check_shifts)check_below(c, CHECK_SHIFTS);
     *g = (gemm_case){
         .row = row,
@@ -157,8 +157,8 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     };
     nyb_gemm_args *args = &g->args;
     check_output *o = &g->output;
-    draw_activations(c, g, a, place);
-    draw_weights(c, g, w, place);
+    draw_activations(c, g, shape.a, place);
+    draw_weights(c, g, shape.w, place);
     draw_factors(c, g, place);
     draw_row_bias(c, g, place);
     check_output_draw(c, o, row->nr, shifts, place);
@@ -171,8 +171,8 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     check_begin(c,
                 "case %u: %u x %u x %u, a %s (stride %zu), weights %s, scale group %u, %s, "
                 "shifts %s, nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
-                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[a],
-                args->a_stride, check_pattern_names[w], args->scale_group,
+                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a],
+                args->a_stride, check_pattern_names[shape.w], args->scale_group,
                 args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
                 args->output.nudge, args->output.zero_point, args->output.minimum,
                 args->output.maximum, args->c_stride, check_place_names[place]);
@@ -204,6 +204,13 @@ static uint32_t edge(check *c, uint32_t index, uint32_t tile, uint32_t limit) {
     return index < EDGES - 1 ? edges[index] : 1 + check_below(c, limit);
 }
 
+static gemm_shape draw_patterns(check *c) {
+    return (gemm_shape){
+        .a = (check_pattern)check_below(c, CHECK_PATTERNS),
+        .w = (check_pattern)check_below(c, CHECK_PATTERNS),
+    };
+}
+
 static bool gemm_round(check *c, const void *record) {
     const nyb_gemm_variant *row = record;
     const uint32_t step = row->kr * (8u / row->weight_bits);
@@ -211,11 +218,10 @@ static bool gemm_round(check *c, const void *record) {
         for (uint32_t i = 0; i < EDGES; i++) {
             for (uint32_t j = 0; j < EDGES; j++) {
                 for (uint32_t k = 0; k < EDGES + 2; k++) {
-                    const gemm_shape shape = {
-                        .rows = edge(c, i, row->mr, 3u * row->mr),
-                        .columns = edge(c, j, row->nr, 6u * row->nr),
-                        .depth = k < EDGES ? edge(c, k, step, 300) : row->kr - (k - EDGES),
-                    };
+                    gemm_shape shape = draw_patterns(c);
+                    shape.rows = edge(c, i, row->mr, 3u * row->mr);
+                    shape.columns = edge(c, j, row->nr, 6u * row->nr);
+                    shape.depth = k < EDGES ? edge(c, k, step, 300) : row->kr - (k - EDGES);
                     if (!check_shape(c, row, shape, (check_place)place)) {
                         return false;
                     }
@@ -223,12 +229,27 @@ static bool gemm_round(check *c, const void *record) {
             }
         }
     }
-    // Deep sums; once beyond 65,535, where 32 bits no longer hold a sum of products with 4 or 2 bit
-    // weights that stay at the top of their bytes.
-    const gemm_shape deep = {row->mr + 1u, row->nr + 1u, 4000 + check_below(c, 5000)};
-    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536)};
-    return check_shape(c, row, deep, CHECK_GUARD_BEHIND) &&
-           (c->round > 0 || check_shape(c, row, deepest, CHECK_GUARD_BEHIND));
+    // Depths at which a kernel may divide the sum: any data, and the sums that grow fastest.
+    for (uint32_t bits = 9; bits <= 13; bits++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            gemm_shape deep = draw_patterns(c);
+            deep.rows = 1 + check_below(c, row->mr + 1u);
+            deep.columns = 1 + check_below(c, 2u * row->nr);
+            deep.depth = (UINT32_C(1) << bits) - 1 + check_below(c, 3);
+            if (i < 4) {
+                deep.a = i % 2 ? CHECK_MAXIMUM : CHECK_MINIMUM;
+                deep.w = i / 2 ? CHECK_MAXIMUM : CHECK_MINIMUM;
+            }
+            if (!check_shape(c, row, deep, CHECK_GUARD_BEHIND)) {
+                return false;
+            }
+        }
+    }
+    // Beyond 65,535 products a sum passes 32 bits where a kernel leaves the weights of 4 or 2 bits
+    // at the top of their bytes.
+    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM,
+                                CHECK_MINIMUM};
+    return c->round > 0 || check_shape(c, row, deepest, CHECK_GUARD_BEHIND);
 }
 
 static void once(const void *context) {
@@ -237,7 +258,12 @@ static void once(const void *context) {
 }
 
 static void gemm_bench(check *c, const void *record) {
-    static const gemm_shape shapes[] = {{64, 64, 64}, {64, 64, 576}, {64, 24, 27}, {1, 256, 1024}};
+    static const gemm_shape shapes[] = {
+        {64, 64, 64, CHECK_UNIFORM, CHECK_UNIFORM},
+        {64, 64, 576, CHECK_UNIFORM, CHECK_UNIFORM},
+        {64, 24, 27, CHECK_UNIFORM, CHECK_UNIFORM},
+        {1, 256, 1024, CHECK_UNIFORM, CHECK_UNIFORM},
+    };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const gemm_shape s = shapes[i];
         gemm_case g;

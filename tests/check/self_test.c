@@ -21,7 +21,7 @@ static void gemm_no_row_bias(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(&wrong);
 }
 
-// Wrong only where all activations and weights are at their minimum, like a 16 bit sum that saturates.
+// Wrong only where all activations and weights are at their minimum, like a sum that saturates.
 static void gemm_saturates(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(args);
     for (uint32_t k = 0; k < args->depth; k++) {
