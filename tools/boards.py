@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BOARDS = ROOT / "boards"
 TARGET = BOARDS / "presets.json"
-KEYS = {"name", "cpu", "ram", "toolchain", "flags", "qemu"}
+KEYS = {"name", "cpu", "ram", "toolchain", "flags", "levels", "qemu"}
 
 
 def read_boards() -> dict[str, Mapping[str, Any]]:
