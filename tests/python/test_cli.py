@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from nybble.cli import main, terminal
 from nybble.convert import convert_graph
 from nybble.emit.nyb import hash_position
 from nybble.graph import Blocker, Graph, UnsupportedError
+from nybble.measure import digits
 from nybble.session import Session, cpu_levels
 from oracle.single_op import OpSpec, TensorSpec, build
 
-COMMANDS = ("convert", "info", "run", "verify", "bench")
+COMMANDS = ("convert", "info", "run", "verify", "bench", "quantize", "demo")
 
 
 def cli(*arguments: object) -> Result:
@@ -317,6 +319,8 @@ def test_run_archives_are_the_same_bytes_every_time(model: Path, tmp_path: Path)
     first = (tmp_path / "y.npz").read_bytes()
     scores(model, random_image(1), tmp_path)
     assert (tmp_path / "y.npz").read_bytes() == first
+    with zipfile.ZipFile(tmp_path / "y.npz") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_run_takes_several_files_as_samples(model: Path, tmp_path: Path) -> None:
@@ -330,16 +334,19 @@ def test_run_takes_several_files_as_samples(model: Path, tmp_path: Path) -> None
 def test_run_prints_the_best_classes_with_labels(model: Path, tmp_path: Path) -> None:
     x = random_image(1)
     np.save(tmp_path / "x.npy", x)
-    (tmp_path / "labels.txt").write_text("\n".join(f"name {i}" for i in range(47)))
     session = nybble.load(model)
     y = session.run([x])[0].reshape(-1)
     order = sorted(range(48), key=lambda i: (-int(y[i]), i))[:4]
+    named = max(order)  # labels for all but the highest of the classes shown
+    (tmp_path / "labels.txt").write_text("\n".join(f"name {i}" for i in range(named)))
     output = cli("run", model, tmp_path / "x.npy", "--top", 4, "--labels", tmp_path / "labels.txt").output
     lines = output.splitlines()[2:]
     found = [line.split() for line in lines]
     assert [int(row[0]) for row in found] == order
     assert [int(row[2]) for row in found] == [int(y[i]) for i in order]
-    assert all(row[3:] == ([] if i == 47 else ["name", str(i)]) for row, i in zip(found, order, strict=True))
+    assert all(
+        row[3:] == ([] if i == named else ["name", str(i)]) for row, i in zip(found, order, strict=True)
+    )
 
 
 def test_run_uses_the_labels_of_the_model(tmp_path: Path) -> None:
@@ -601,3 +608,121 @@ def test_blockers_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> No
 )
 def test_durations(nanoseconds: float, text: str) -> None:
     assert terminal.duration_text(nanoseconds) == text
+
+
+# quantize
+
+
+@pytest.fixture
+def float_model(tmp_path: Path) -> Path:
+    """A float network from x [1, 8] to scores [1, 3]: a fully connected layer."""
+    rng = np.random.default_rng(3)
+    path = tmp_path / "float.tflite"
+    path.write_bytes(
+        build(
+            {
+                "x": TensorSpec((1, 8), "float32"),
+                "w": TensorSpec((3, 8), "float32", data=rng.normal(size=(3, 8)).astype(np.float32)),
+                "scores": TensorSpec((1, 3), "float32"),
+            },
+            [OpSpec("FULLY_CONNECTED", ("x", "w", None), ("scores",))],
+            inputs=("x",),
+            outputs=("scores",),
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    """20 samples of the float network; labels that are right for all (y) and for none (z)."""
+    path = tmp_path / "samples.npz"
+    x = np.random.default_rng(4).normal(size=(20, 8)).astype(np.float32)
+    weights = np.random.default_rng(3).normal(size=(3, 8)).astype(np.float32)
+    np.savez(path, x=x, y=(x @ weights.T).argmax(axis=1), z=np.full(20, 3))
+    return path
+
+
+@pytest.mark.parametrize("bits", ["8", "4", "2"])
+def test_quantize_writes_a_model(bits: str, float_model: Path, samples: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.nyb"
+    result = cli("quantize", float_model, "--data", samples, "--weights", bits, "-o", target)
+    assert result.exit_code == 0
+    assert nybble.load(target).layers()[0].weight_bits == int(bits)
+    assert f"file        {target.stat().st_size:,} bytes" in result.output
+    assert "SNR" in result.output
+    assert "(float 20 of 20, 100.00%)" in result.output
+
+
+def test_quantize_reads_the_labels_asked_for(float_model: Path, samples: Path) -> None:
+    result = cli("quantize", float_model, "--data", samples, "--labels-key", "z")
+    assert "accuracy    0 of 20, 0.00% (float 0 of 20, 0.00%)" in result.output
+    assert float_model.with_suffix(".nyb").exists()
+
+
+def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samples: Path) -> None:
+    cli("quantize", float_model, "--data", samples, "--weights", "2", "--first", "4")
+    assert nybble.load(float_model.with_suffix(".nyb")).layers()[0].weight_bits == 4
+
+
+def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "test.npz", x=np.ones((7, 8), np.float32))
+    result = cli("quantize", float_model, "--data", samples, "--test", tmp_path / "test.npz")
+    assert "(7 samples)" in result.output
+    assert "accuracy" not in result.output
+
+
+def test_quantize_fails_with_a_message(
+    float_model: Path, samples: Path, tflite: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.nyb"
+    common = ("--data", samples, "-o", target)
+    assert "found x, y, z" in fails("quantize", float_model, *common, "--labels-key", "none")
+    assert "none.npz: No such file" in fails("quantize", float_model, "--data", tmp_path / "none.npz")
+    assert "is quantized already" in fails("quantize", tflite, *common)
+    assert cli("quantize", float_model, *common, "--weights", "3").exit_code == 2
+    assert not target.exists()
+    target.write_text("precious")
+    assert "--force" in fails("quantize", float_model, *common)
+    assert target.read_text() == "precious"
+
+
+# demo
+
+
+def test_demo() -> None:
+    result = cli("demo")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert all(len(line) <= 4 * 16 + 3 * 3 for line in lines[:8])
+    assert "digit 3: 3 3 3" in lines[8]
+    rows = {row[0]: row for row in (line.split() for line in lines) if len(row) > 6 and row[2] == "of"}
+    assert [(bits, row[1], row[3]) for bits, row in rows.items()] == [
+        ("8", "493", "497"),
+        ("4", "493", "497"),
+        ("2", "490", "497"),
+    ]
+    sizes = [int(row[5].replace(",", "")) for row in rows.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("bits", digits.MODELS)
+def test_demo_models_are_sound(bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.nyb"
+    path.write_bytes(digits.model_content(bits))
+    assert cli("verify", path, "--all-cpus").exit_code == 0
+    layers = nybble.load(path).layers()
+    assert bits in {layer.weight_bits for layer in layers}
+    test = digits.test_digits()
+    assert test.images.shape == (497, 8, 8)
+    assert test.images.max() == digits.PIXEL_MAX
+
+
+def test_demo_models_take_images_and_know_their_labels(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    (tmp_path / "model.nyb").write_bytes(digits.model_content(4))
+    test = digits.test_digits()
+    picture = (test.images[0].astype(np.float32) * (255 / digits.PIXEL_MAX)).round().astype(np.uint8)
+    pillow.fromarray(picture).save(tmp_path / "digit.png")
+    output = cli("run", tmp_path / "model.nyb", tmp_path / "digit.png", "--top", 1).output
+    assert output.split()[-1] == str(test.labels[0])

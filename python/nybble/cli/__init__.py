@@ -15,7 +15,9 @@ from ..convert import producer
 from ..graph import UnsupportedError
 from .bench import bench
 from .convert import convert
+from .demo import demo
 from .info import info
+from .quantize import quantize
 from .run import run
 from .terminal import print_blockers, printable
 from .verify import verify
@@ -65,5 +67,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, info, run, verify, bench):
+for _command in (convert, info, run, verify, bench, quantize, demo):
     main.add_command(_command)

@@ -16,8 +16,19 @@ from .terminal import count_text
 @click.command()
 @click.argument("source", type=FILE)
 @click.argument("destination", type=FILE, required=False)
+@click.option(
+    "--cut",
+    is_flag=True,
+    help="Where the network goes on in float32 after its last integer tensors, end it there.",
+)
+@click.option(
+    "--golden/--no-golden",
+    default=None,
+    help="Hold inputs and the digest of every operator's answer, with which verify proves a device bit "
+    "by bit; by default where numpy computes them in about a second.",
+)
 @force_option
-def convert(source: Path, destination: Path | None, force: bool) -> None:
+def convert(source: Path, destination: Path | None, cut: bool, golden: bool | None, force: bool) -> None:
     """Convert a quantized .tflite SOURCE to a .nyb model.
 
     DESTINATION is SOURCE with the suffix .nyb unless it is given. It is written whole or not at all.
@@ -30,7 +41,7 @@ def convert(source: Path, destination: Path | None, force: bool) -> None:
     """
     target = source.with_suffix(".nyb") if destination is None else destination
     check_destination(target, force=force)
-    conversion = convert_file(source)
+    conversion = convert_file(source, cut=cut, golden=golden)
     write_whole(target, conversion.content)
     click.echo(f"{source} -> {target}")
     click.echo(

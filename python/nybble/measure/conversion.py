@@ -27,14 +27,13 @@ class Conversion:
     arena_lower_bound: int
 
 
-def convert_file(source: Path) -> Conversion:
-    """Convert a file without writing anything. Raises what :func:`nybble.convert` raises."""
-    data = source.read_bytes()
-    graph = import_model(source)
-    content = convert_graph(graph)
+def convert_file(source: Path, *, cut: bool = False, golden: bool | None = None) -> Conversion:
+    """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
+    graph = import_model(source, cut=cut)
+    content = convert_graph(graph, golden=golden)
     compiled = run_passes(graph)
     plan = plan_arena(compiled)
-    return Conversion(content, len(data), len(compiled.nodes), plan.arena, plan.lower_bound)
+    return Conversion(content, source.stat().st_size, len(compiled.nodes), plan.arena, plan.lower_bound)
 
 
 def as_nyb(path: Path) -> Path | bytes:

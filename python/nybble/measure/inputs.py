@@ -96,11 +96,30 @@ def _numpy(path: Path) -> Any:
         raise ValueError(f"{path}: expected a numpy file, found: {error}") from None
 
 
-def _npz(path: Path, ports: Sequence[Port]) -> list[Array]:
+def read_array(path: Path, key: str) -> Array:
+    """One array of a .npz archive. Raises OSError, and ValueError where there is none of that name."""
+    with _archive(path) as archive:
+        if key not in archive.files:
+            raise ValueError(f"{path}: expected an array {key!r}, found {', '.join(archive.files) or 'none'}")
+        return _member(path, archive, key)
+
+
+def _archive(path: Path) -> np.lib.npyio.NpzFile:
     archive = _numpy(path)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise ValueError(f"{path}: expected a .npz archive, found a single array")
-    with archive:
+    return archive
+
+
+def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> Array:
+    try:
+        return np.asarray(archive[name])
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: the array {name!r} is corrupt: {error}") from None
+
+
+def _npz(path: Path, ports: Sequence[Port]) -> list[Array]:
+    with _archive(path) as archive:
         names = [port.name for port in ports]
         if not set(names) <= set(archive.files):
             if len(archive.files) != len(ports):
@@ -109,10 +128,7 @@ def _npz(path: Path, ports: Sequence[Port]) -> list[Array]:
                     f"inputs; found {', '.join(archive.files) or 'none'}"
                 )
             names = archive.files
-        try:
-            arrays = [archive[name] for name in names]
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: the archive is corrupt: {error}") from None
+        arrays = [_member(path, archive, name) for name in names]
     return [as_batch(p, a, f"{path}: {n}") for p, a, n in zip(ports, arrays, names, strict=True)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,20 @@ def top_scores(port: Port, output: Array, count: int) -> list[Score]:
 def archive(ports: Sequence[Port], outputs: Sequence[Array]) -> bytes:
     """A .npz of one array per output, by name: integers, or float32 where the source network has float32.
 
-    Equal outputs give equal bytes (numpy.savez stamps the time). A name used twice gets its index appended.
+    A name used twice gets its index appended.
     """
-    content = io.BytesIO()
     names = [port.name for port in ports]
+    keys = [f"{name}.{i}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+    arrays = [p.dequantize(y) if p.real else y for p, y in zip(ports, outputs, strict=True)]
+    return npz(dict(zip(keys, arrays, strict=True)))
+
+
+def npz(arrays: Mapping[str, Array]) -> bytes:
+    """A compressed .npz of arrays by name. Equal arrays give equal bytes: numpy.savez stamps the time."""
+    content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
-        for index, (port, output) in enumerate(zip(ports, outputs, strict=True)):
-            name = f"{port.name}.{index}" if names.count(port.name) > 1 else port.name
+        for name, array in arrays.items():
             entry = io.BytesIO()
-            np.lib.format.write_array(entry, port.dequantize(output) if port.real else output)
+            np.lib.format.write_array(entry, array)
             file.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED)
     return content.getvalue()
