@@ -3,6 +3,7 @@
 #ifndef NYB_BASE_FIXEDPOINT_H
 #define NYB_BASE_FIXEDPOINT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // C leaves the right shift of a negative number to the implementation; every target here floors.
@@ -27,6 +28,9 @@ static inline int32_t nyb_scale(int32_t acc, int32_t multiplier, int32_t shift, 
     }
     return (int32_t)((int64_t)product >> s);
 }
+
+// Beyond these shifts the kernels are safe too, but need not agree.
+static inline bool nyb_shift_valid(int32_t shift) { return shift >= 1 && shift <= 62; }
 
 static inline int32_t nyb_clamp(int32_t x, int32_t minimum, int32_t maximum) {
     return x < minimum ? minimum : (x > maximum ? maximum : x);

@@ -134,19 +134,65 @@ static nyb_status check_operator(const nyb_model *model, uint32_t op, bool in_pl
     return NYB_OK;
 }
 
-nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t kind), nyb_error *why) {
-    nyb_tensor_info info, other;
+// The arena must end with its last tensor: damage cannot make a small network ask for terabytes.
+static nyb_status check_tensors(const nyb_model *model, nyb_error *why) {
+    uint64_t end = 0;
     for (uint32_t i = 0; i < model->tensors; i++) {
+        nyb_tensor_info info;
         if (!nyb_tensor_read(model, i, &info)) {
             return nyb_fail(why, NYB_ERROR_FORMAT, -1, i, "a tensor of known type within the arena or the file", 0, i);
         }
+        if (info.arena != NYB_NO_ARENA && info.arena + info.bytes > end) {
+            end = info.arena + info.bytes;
+        }
     }
+    if (model->arena_bytes > (end + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT) {
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "an arena that ends with its last tensor", (int64_t)end,
+                        (int64_t)model->arena_bytes);
+    }
+    return NYB_OK;
+}
+
+// Every operator has lists of its own, so all together are no longer than the file. Were they shared, a small file
+// could state so many connections that checking them takes hours.
+static nyb_status check_connections(const nyb_model *model, nyb_error *why) {
+    uint64_t connections = 0;
+    for (uint32_t op = 0; op < model->operators; op++) {
+        connections += (uint64_t)list(model, op, NYB_OPERATOR_INPUTS).count +
+                       list(model, op, NYB_OPERATOR_OUTPUTS).count;
+        if (connections > model->size / sizeof(uint32_t)) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, op, -1, "inputs and outputs of its own for every operator",
+                            (int64_t)(model->size / sizeof(uint32_t)), (int64_t)connections);
+        }
+    }
+    return NYB_OK;
+}
+
+static nyb_status check_ports(const nyb_model *model, nyb_vector ports, nyb_error *why) {
+    for (uint32_t i = 0; i < ports.count; i++) {
+        if (nyb_element_table(model, ports, i).at == 0) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a table for each input and output", ports.count, i);
+        }
+    }
+    return NYB_OK;
+}
+
+nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t kind), nyb_error *why) {
+    nyb_tensor_info info, other;
     const nyb_vector inputs = {model->inputs_at, model->inputs};
+    const nyb_vector outputs = {model->outputs_at, model->outputs};
+    nyb_status status = check_tensors(model, why);
+    status = status == NYB_OK ? check_connections(model, why) : status;
+    status = status == NYB_OK ? check_ports(model, inputs, why) : status;
+    status = status == NYB_OK ? check_ports(model, outputs, why) : status;
+    if (status != NYB_OK) {
+        return status;
+    }
     for (uint32_t i = 0; i < inputs.count; i++) {
         const nyb_table port = nyb_element_table(model, inputs, i);
         const uint32_t index = nyb_get_u32(&port, NYB_PORT_TENSOR);
-        if (!nyb_tensor_read(model, index, &info) || info.arena == NYB_NO_ARENA) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "an input in the arena", 1, 0);
+        if (!nyb_tensor_read(model, index, &info) || info.arena == NYB_NO_ARENA || info.bytes == 0) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "an input in the arena that has elements", 1, 0);
         }
         for (uint32_t j = 0; j < i; j++) {
             const nyb_table earlier = nyb_element_table(model, inputs, j);
@@ -158,15 +204,14 @@ nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t
     for (uint32_t op = 0; op < model->operators; op++) {
         const nyb_table table = nyb_operator_table(model, op);
         const bool over = in_place(nyb_get_u8(&table, NYB_OPERATOR_OPTIONS_TYPE));
-        const nyb_status status = check_operator(model, op, over, why);
+        status = check_operator(model, op, over, why);
         if (status != NYB_OK) {
             return status;
         }
     }
-    const nyb_vector outputs = {model->outputs_at, model->outputs};
     for (uint32_t i = 0; i < outputs.count; i++) {
         const nyb_table port = nyb_element_table(model, outputs, i);
-        const nyb_status status = check_written(model, nyb_get_u32(&port, NYB_PORT_TENSOR), model->operators, why);
+        status = check_written(model, nyb_get_u32(&port, NYB_PORT_TENSOR), model->operators, why);
         if (status != NYB_OK) {
             return status;
         }

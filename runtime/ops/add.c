@@ -40,6 +40,9 @@ static nyb_status read(const nyb_node *node, add_plan *plan, nyb_error *why) {
     plan->multiplier = nyb_get_i32(options, NYB_ADD_MULTIPLIER);
     plan->shift = nyb_get_i32(options, NYB_ADD_SHIFT);
     plan->subtract = node->kind == NYB_OPTIONS_SUB;
+    if (!nyb_shift_valid(plan->shift1) || !nyb_shift_valid(plan->shift2) || !nyb_shift_valid(plan->shift)) {
+        return nyb_node_fail(node, why, "shifts from 1 to 62", 62, plan->shift);
+    }
     if (plan->left_shift > 22) {
         return nyb_node_fail(node, why, "left_shift of at most 22", 22, plan->left_shift);
     }

@@ -84,8 +84,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     p->kernel = nyb_depthwise_pick(setup->options->cpu);
     // Each task widens the weights for itself, so there are as few tasks as keep the threads busy.
-    const uint32_t threads = nyb_threads(setup->options);
-    p->per_task = threads == 1 ? p->lines : (p->lines + 2 * threads - 1) / (2 * threads);
+    const uint64_t threads = nyb_threads(setup->options);
+    p->per_task = threads == 1 ? p->lines : (uint32_t)((p->lines + 2 * threads - 1) / (2 * threads));
     return p->scratch_bytes;
 }
 

@@ -51,7 +51,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const uint32_t threads = nyb_threads(setup->options);
     const uint32_t panels = w->padded_outputs / w->nr;
     const uint32_t blocks = p->rows / p->block + 1;
-    const uint32_t share = blocks >= threads ? panels : (panels + threads - 1) / threads;
+    const uint32_t share = blocks >= threads ? panels : panels / threads + (panels % threads != 0);
     p->columns = share * w->nr;
     return w->zero_point != 0 ? p->block * sizeof(int32_t) : 0;
 }

@@ -33,6 +33,9 @@ static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
     plan->zero_point2 = nyb_get_i32(options, NYB_MUL_ZERO_POINT2);
     plan->multiplier = nyb_get_i32(options, NYB_MUL_MULTIPLIER);
     plan->shift = nyb_get_i32(options, NYB_MUL_SHIFT);
+    if (!nyb_shift_valid(plan->shift)) {
+        return nyb_node_fail(node, why, "a shift from 1 to 62", 62, plan->shift);
+    }
     return NYB_OK;
 }
 

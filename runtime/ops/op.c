@@ -50,8 +50,8 @@ bool nyb_requantize_read(const nyb_table *options, uint32_t slot, nyb_requantize
     out->minimum = nyb_member_i32(raw, NYB_REQUANTIZE_MINIMUM_AT);
     out->maximum = nyb_member_i32(raw, NYB_REQUANTIZE_MAXIMUM_AT);
     out->nudge = raw[NYB_REQUANTIZE_ROUNDING_AT] == NYB_ROUNDING_DOUBLE ? INT32_C(1) << 30 : 0;
-    return out->minimum >= INT8_MIN && out->maximum <= INT8_MAX && out->zero_point >= INT8_MIN &&
-           out->zero_point <= INT8_MAX;
+    return out->minimum >= INT8_MIN && out->minimum <= out->maximum && out->maximum <= INT8_MAX &&
+           out->zero_point >= INT8_MIN && out->zero_point <= INT8_MAX;
 }
 
 bool nyb_same_shape(const nyb_tensor_info *a, const nyb_tensor_info *b) {

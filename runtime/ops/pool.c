@@ -33,7 +33,7 @@ static nyb_status read(const nyb_node *node, pool_plan *plan, nyb_error *why) {
     }
     plan->minimum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MINIMUM : NYB_MAX_POOL2D_MINIMUM);
     plan->maximum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MAXIMUM : NYB_MAX_POOL2D_MAXIMUM);
-    if (plan->minimum < INT8_MIN || plan->maximum > INT8_MAX) {
+    if (plan->minimum < INT8_MIN || plan->minimum > plan->maximum || plan->maximum > INT8_MAX) {
         return nyb_node_fail(node, why, "a clamp within int8", INT8_MAX, plan->maximum);
     }
     plan->up = plan->average && nyb_get_u8(options, NYB_AVERAGE_POOL2D_ROUNDING) == NYB_POOL_ROUNDING_UP;
@@ -73,14 +73,11 @@ static int32_t mean(int32_t sum, int32_t count, bool up) {
 
 // Taps of a window at `start` that fall inside `extent`: [*first, *end).
 static void inside(int64_t start, uint32_t taps, uint32_t dilation, uint32_t extent, uint32_t *first, uint32_t *end) {
-    *first = 0;
-    while (*first < taps && start + (int64_t)*first * dilation < 0) {
-        ++*first;
-    }
-    *end = *first;
-    while (*end < taps && start + (int64_t)*end * dilation < extent) {
-        ++*end;
-    }
+    const int64_t before = start < 0 ? (dilation - 1 - start) / dilation : 0;
+    const int64_t within = start < extent ? (extent - start + dilation - 1) / dilation : 0;
+    *first = before < taps ? (uint32_t)before : taps;
+    *end = within < taps ? (uint32_t)within : taps;
+    *end = *end < *first ? *first : *end;
 }
 
 static void line(void *context, uint32_t index, uint32_t thread) {

@@ -99,6 +99,9 @@ static nyb_status read(const nyb_node *node, reduce_plan *plan, nyb_error *why) 
     plan->bias = nyb_get_i32(options, NYB_MEAN_BIAS);
     plan->multiplier = nyb_get_i32(options, NYB_MEAN_MULTIPLIER);
     plan->shift = nyb_get_i32(options, NYB_MEAN_SHIFT);
+    if (!nyb_shift_valid(plan->shift)) {
+        return nyb_node_fail(node, why, "a shift from 1 to 62", 62, plan->shift);
+    }
     return NYB_OK;
 }
 

@@ -20,6 +20,7 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     const uint32_t limit = UINT32_C(1) << 24;
     if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 || weights->kr == 0 ||
         layout[NYB_LAYOUT_ORDER_AT] != 0 || weights->outputs > limit || weights->depth > limit || groups > limit ||
+        weights->scale_group > limit ||
         weights->zero_point < -255 || weights->zero_point > 255) {
         return false;
     }

@@ -89,6 +89,9 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
         for (uint32_t n = 0; n < w.outputs; n++) {
             const size_t channel = (size_t)g * w.padded_outputs + n;
             int64_t sum = 0, effective = 0, absolute = 0;
+            if (!nyb_shift_valid(w.shift[channel])) {
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "shifts from 1 to 62", 62, w.shift[channel]);
+            }
             uint32_t pair = 0, quad = 0;
             for (uint32_t k = 0; k < w.depth; k++) {
                 const int32_t value = weight(&w, data, n, k);

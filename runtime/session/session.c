@@ -45,6 +45,9 @@ nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_e
                    node.outputs.count != 1) {
             status = nyb_node_fail(&node, why, "as many inputs as the operator takes, and one output", op->inputs_min,
                                    node.inputs.count);
+        } else if (nyb_node_output(&node, 0).elements == 0) {
+            // Loops over an empty output could still be long, and there is nothing to compute.
+            status = nyb_node_fail(&node, why, "an output that has elements", 1, 0);
         } else {
             status = op->check(&node, why);
         }
@@ -94,9 +97,12 @@ static layout measure(const nyb_model *model, const nyb_options *options) {
     }
     result.scratch_bytes = align(result.scratch_bytes);
     result.steps_at = align(model->arena_bytes);
-    result.plans_at = align(result.steps_at + model->operators * sizeof(struct nyb_step));
+    result.plans_at = align(result.steps_at + (uint64_t)model->operators * sizeof(struct nyb_step));
     result.scratch_at = align(result.plans_at + plans);
-    result.total = result.scratch_at + result.scratch_bytes * nyb_threads(options);
+    // What comes before the scratch memory is below 2^48.
+    const uint32_t threads = nyb_threads(options);
+    const bool fits = result.scratch_bytes <= (UINT64_C(1) << 62) / threads;
+    result.total = fits ? result.scratch_at + result.scratch_bytes * threads : UINT64_MAX;
     return result;
 }
 
