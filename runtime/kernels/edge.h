@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading at the edge of a row: whole words where the row has them, zeros and not one byte behind its end.
+// Reading at the edge of a row: whole words that lie within it, zeros for what is behind its end.
 #ifndef NYB_KERNELS_EDGE_H
 #define NYB_KERNELS_EDGE_H
 
@@ -8,33 +8,25 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "expected the first byte in the lowest bits");
 
-// Bytes `at` to `at` + 3 of a row of `length` bytes, those behind its end 0.
-static inline uint32_t nyb_read4(const int8_t *row, uint32_t at, uint32_t length) {
-    uint32_t bytes = 0;
-    if (at >= length) {
-        return 0;
-    }
-    if (length - at >= 4) {
-        memcpy(&bytes, row + at, 4);
-    } else if (length >= 4) { // the last 4 bytes of the row, those before `at` shifted out
-        memcpy(&bytes, row + length - 4, 4);
-        bytes >>= 8 * (4 - (length - at));
-    } else {
-        for (uint32_t i = length; i > at; i--) {
-            bytes = bytes << 8 | (uint8_t)row[i - 1];
-        }
+// All of a row of up to 8 bytes. Rare, so it is not inlined.
+static __attribute__((noinline, unused)) uint64_t nyb_read_short(const int8_t *row, uint32_t length) {
+    uint64_t bytes = 0;
+    for (uint32_t i = length; i > 0; i--) {
+        bytes = bytes << 8 | (uint8_t)row[i - 1];
     }
     return bytes;
 }
 
-// Bytes `at` to `at` + 7, the same way.
+// Bytes `at` to `at` + 7 of a row of `length` bytes, those behind its end 0. at: a multiple of 8 below length.
 static inline uint64_t nyb_read8(const int8_t *row, uint32_t at, uint32_t length) {
-    uint64_t bytes = 0;
-    if (at < length && length - at < 8 && length >= 8) {
-        memcpy(&bytes, row + length - 8, 8);
-        return bytes >> 8 * (8 - (length - at));
+    if (length < 8) {
+        return nyb_read_short(row, length);
     }
-    return nyb_read4(row, at, length) | (uint64_t)nyb_read4(row, at + 4, length) << 32;
+    // A word that ends with the row, and what is before `at` shifted out.
+    const uint32_t over = length - at < 8 ? 8 - (length - at) : 0;
+    uint64_t bytes;
+    memcpy(&bytes, row + at - over, 8);
+    return bytes >> 8 * over;
 }
 
 #endif

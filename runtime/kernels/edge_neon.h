@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Reading 16 bytes at the edge of rows.
 #ifndef NYB_KERNELS_EDGE_NEON_H
 #define NYB_KERNELS_EDGE_NEON_H
 
@@ -7,15 +8,26 @@
 
 #include <arm_neon.h>
 
-// Bytes `at` to `at` + 15 of a row of `length` bytes, those behind its end 0; at < length.
-NYB_INLINE int8x16_t nyb_read16(const int8_t *row, uint32_t at, uint32_t length) {
-    static const uint8_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    if (length < 16) {
-        return vcombine_s8(vcreate_s8(nyb_read8(row, at, length)), vcreate_s8(nyb_read8(row, at + 8, length)));
+// a[i] = bytes `at` to `at` + 15 of row i, those behind its `length` bytes 0, for `rows` (a constant) rows `stride`
+// bytes apart. at: a multiple of 8 below length.
+NYB_INLINE void nyb_read16(int8x16_t *a, const int8_t *row, size_t stride, const int rows, uint32_t at,
+                           uint32_t length) {
+    if (length >= 16) {
+        // The vector that ends with the row, moved down; tbl gives 0 for an index beyond 15.
+        static const uint8_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        const uint32_t over = length - at < 16 ? 16 - (length - at) : 0;
+        const uint8x16_t from = vaddq_u8(vld1q_u8(lane), vdupq_n_u8((uint8_t)over));
+        NYB_EACH (i, rows) a[i] = vqtbl1q_s8(vld1q_s8(row + (size_t)i * stride + at - over), from);
+    } else if (length - at > 8) {
+        NYB_EACH (i, rows) {
+            const int8_t *r = row + (size_t)i * stride;
+            a[i] = vcombine_s8(vcreate_s8(nyb_read8(r, 0, length)), vcreate_s8(nyb_read8(r, 8, length)));
+        }
+    } else {
+        NYB_EACH (i, rows) {
+            a[i] = vcombine_s8(vcreate_s8(nyb_read8(row + (size_t)i * stride, at, length)), vdup_n_s8(0));
+        }
     }
-    // The last 16 bytes of the row, moved down; tbl gives 0 for an index beyond 15.
-    const uint32_t over = length - at < 16 ? 16 - (length - at) : 0;
-    return vqtbl1q_s8(vld1q_s8(row + length - 16), vaddq_u8(vld1q_u8(lane), vdupq_n_u8((uint8_t)over)));
 }
 
 #endif

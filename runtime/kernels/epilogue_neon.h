@@ -17,121 +17,142 @@
 #include "kernels/unroll.h"
 
 #include <arm_neon.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef enum nyb_scaling { NYB_SCALING_SINGLE, NYB_SCALING_DOUBLE, NYB_SCALING_WIDE } nyb_scaling;
 
 // What follows the accumulators of a panel of 8 channels, of which `width` exist.
 typedef struct nyb_panel_output {
-    const int32_t *multiplier; // 8 of each
-    const int32_t *shift;
+    const int32_t *multipliers; // 8 of each, for NYB_SCALING_WIDE
+    const int32_t *shifts;
     const nyb_requantize *output;
     uint32_t width;
     nyb_scaling scaling;
+    int32x4_t multiplier[2];
+    int32x4_t down[2]; // -e
+    int16x8_t zero_point;
+    int8x16_t minimum;
+    int8x16_t maximum;
 } nyb_panel_output;
 
-static inline nyb_panel_output nyb_panel_output_of(const int32_t *multiplier, const int32_t *shift, uint32_t width,
-                                                   const nyb_requantize *output) {
+NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, const int32_t *shifts, uint32_t width,
+                                                const nyb_requantize *output) {
     static const uint32_t lane[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-    uint32x4_t low[2];
-    NYB_EACH (i, 2) {
-        const uint32x4_t exists = vcltq_u32(vld1q_u32(lane + 4 * i), vdupq_n_u32(width));
-        low[i] = vandq_u32(vcltq_s32(vld1q_s32(shift + 4 * i), vdupq_n_s32(32)), exists);
-    }
-    const nyb_scaling narrow = output->nudge == 0 ? NYB_SCALING_SINGLE : NYB_SCALING_DOUBLE;
-    const nyb_scaling scaling = vmaxvq_u32(vorrq_u32(low[0], low[1])) != 0 ? NYB_SCALING_WIDE : narrow;
-    return (nyb_panel_output){multiplier, shift, output, width, scaling};
-}
-
-// nyb_scale and the zero point by 64-bit products, in place. Rare, so it is not inlined into every tile.
-static __attribute__((noinline, unused)) void nyb_scale_wide(int32_t (*acc)[8], int rows,
-                                                             const nyb_panel_output *panel) {
-    for (int q = 0; q < 8; q += 4) {
-        const int32x4_t multiplier = vld1q_s32(panel->multiplier + q);
-        const int32x4_t shift = vandq_s32(vld1q_s32(panel->shift + q), vdupq_n_s32(63));
-        const int32x4_t nudge = vandq_s32(vreinterpretq_s32_u32(vcgtq_s32(shift, vdupq_n_s32(31))),
-                                          vdupq_n_s32(panel->output->nudge));
-        const int64x2_t down_low = vnegq_s64(vmovl_s32(vget_low_s32(shift)));
-        const int64x2_t down_high = vnegq_s64(vmovl_high_s32(shift));
-        for (int i = 0; i < rows; i++) {
-            const int32x4_t x = vld1q_s32(acc[i] + q);
-            const int32x4_t sign = vshrq_n_s32(x, 31);
-            const int32x4_t d = vsubq_s32(veorq_s32(nudge, sign), sign);
-            const int64x2_t low = vaddw_s32(vmull_s32(vget_low_s32(x), vget_low_s32(multiplier)), vget_low_s32(d));
-            const int64x2_t high = vaddw_high_s32(vmull_high_s32(x, multiplier), d);
-            const int32x4_t scaled = vuzp1q_s32(vreinterpretq_s32_s64(vrshlq_s64(low, down_low)),
-                                                vreinterpretq_s32_s64(vrshlq_s64(high, down_high)));
-            vst1q_s32(acc[i] + q, vaddq_s32(scaled, vdupq_n_s32(panel->output->zero_point)));
-        }
-    }
-}
-
-NYB_INLINE void nyb_store_channels(int8_t *c, int8x8_t x, uint32_t width) {
-    if (width == 8) {
-        vst1_s8(c, x);
-        return;
-    }
-    int8_t bytes[8];
-    vst1_s8(bytes, x);
-    for (uint32_t j = 0; j < width; j++) {
-        c[j] = bytes[j];
-    }
-}
-
-NYB_INLINE void nyb_finish_as(int32x4_t (*acc)[2], const int rows, const nyb_scaling scaling,
-                              const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
-    const nyb_requantize *output = panel->output;
-    const int8x16_t minimum = vdupq_n_s8((int8_t)output->minimum);
-    const int8x16_t maximum = vdupq_n_s8((int8_t)output->maximum);
-    const int16x8_t zero_point = vdupq_n_s16((int16_t)output->zero_point);
-    int32x4_t multiplier[2], down[2];
+    nyb_panel_output panel = {
+        .multipliers = multipliers,
+        .shifts = shifts,
+        .output = output,
+        .width = width,
+        .scaling = output->nudge == 0 ? NYB_SCALING_SINGLE : NYB_SCALING_DOUBLE,
+        .zero_point = vdupq_n_s16((int16_t)output->zero_point),
+        .minimum = vdupq_n_s8((int8_t)output->minimum),
+        .maximum = vdupq_n_s8((int8_t)output->maximum),
+    };
+    uint32x4_t low[2]; // existing channels with a shift below 32
     NYB_EACH (q, 2) {
-        multiplier[q] = vld1q_s32(panel->multiplier + 4 * q);
-        down[q] = vsubq_s32(vdupq_n_s32(31), vld1q_s32(panel->shift + 4 * q));
+        const uint32x4_t exists = vcltq_u32(vld1q_u32(lane + 4 * q), vdupq_n_u32(width));
+        panel.multiplier[q] = vld1q_s32(multipliers + 4 * q);
+        panel.down[q] = vsubq_s32(vdupq_n_s32(31), vld1q_s32(shifts + 4 * q));
+        low[q] = vandq_u32(vcgezq_s32(panel.down[q]), exists);
     }
+    if (vmaxvq_u32(vorrq_u32(low[0], low[1])) != 0) {
+        panel.scaling = NYB_SCALING_WIDE;
+    }
+    return panel;
+}
+
+// The first `width` of 8 channels of each row.
+static __attribute__((noinline, unused)) void nyb_store_some(int8_t *c, size_t c_stride, const int8_t (*x)[8],
+                                                             int rows, uint32_t width) {
+    for (int i = 0; i < rows; i++) {
+        for (uint32_t j = 0; j < width; j++) {
+            c[(size_t)i * c_stride + j] = x[i][j];
+        }
+    }
+}
+
+NYB_INLINE void nyb_store_rows(int8_t *c, size_t c_stride, const int8x8_t *x, const int rows, uint32_t width) {
+    if (width == 8) {
+        NYB_EACH (i, rows) vst1_s8(c + (size_t)i * c_stride, x[i]);
+    } else {
+        int8_t bytes[8][8];
+        NYB_EACH (i, rows) vst1_s8(bytes[i], x[i]);
+        nyb_store_some(c, c_stride, (const int8_t(*)[8])bytes, rows, width);
+    }
+}
+
+// nyb_finish by 64-bit products. Rare, so it is not inlined into every tile.
+static __attribute__((noinline, unused)) void nyb_finish_wide(const int32_t (*acc)[8], int rows,
+                                                              const int32_t *multipliers, const int32_t *shifts,
+                                                              const nyb_requantize *output, int8_t *c,
+                                                              size_t c_stride, uint32_t width) {
+    for (int i = 0; i < rows; i++) {
+        int16x4_t x[2];
+        NYB_EACH (q, 2) {
+            const int32x4_t sum = vld1q_s32(acc[i] + 4 * q);
+            const int32x4_t multiplier = vld1q_s32(multipliers + 4 * q);
+            const int32x4_t shift = vandq_s32(vld1q_s32(shifts + 4 * q), vdupq_n_s32(63));
+            const int32x4_t nudge =
+                vandq_s32(vreinterpretq_s32_u32(vcgtq_s32(shift, vdupq_n_s32(31))), vdupq_n_s32(output->nudge));
+            const int32x4_t sign = vshrq_n_s32(sum, 31);
+            const int32x4_t d = vsubq_s32(veorq_s32(nudge, sign), sign);
+            const int64x2_t low = vaddw_s32(vmull_s32(vget_low_s32(sum), vget_low_s32(multiplier)), vget_low_s32(d));
+            const int64x2_t high = vaddw_high_s32(vmull_high_s32(sum, multiplier), d);
+            const int64x2_t y[2] = {vrshlq_s64(low, vnegq_s64(vmovl_s32(vget_low_s32(shift)))),
+                                    vrshlq_s64(high, vnegq_s64(vmovl_high_s32(shift)))};
+            const int32x4_t scaled = vuzp1q_s32(vreinterpretq_s32_s64(y[0]), vreinterpretq_s32_s64(y[1]));
+            x[q] = vqmovn_s32(vaddq_s32(scaled, vdupq_n_s32(output->zero_point)));
+        }
+        const int8x8_t narrow = vqmovn_s16(vcombine_s16(x[0], x[1]));
+        const int8x8_t clamped = vmax_s8(vmin_s8(narrow, vdup_n_s8((int8_t)output->maximum)),
+                                         vdup_n_s8((int8_t)output->minimum));
+        nyb_store_rows(c + (size_t)i * c_stride, c_stride, &clamped, 1, width);
+    }
+}
+
+NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const bool twice,
+                                  const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
+    int8x8_t x[9];
+    NYB_EACH (i, rows) {
+        int32x4_t v[2];
+        NYB_EACH (q, 2) {
+            v[q] = acc[i][q];
+            if (twice) {
+                v[q] = vqrdmulhq_s32(v[q], panel->multiplier[q]);
+                v[q] = vsraq_n_s32(v[q], v[q], 31);
+            } else {
+                v[q] = vqdmulhq_s32(v[q], panel->multiplier[q]);
+            }
+            v[q] = vrshlq_s32(v[q], panel->down[q]);
+        }
+        // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
+        x[i] = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(v[0]), v[1]), panel->zero_point));
+    }
+    x[rows] = vdup_n_s8(0);
     NYB_EACH (h, (rows + 1) / 2) {
-        int8x8_t x[2] = {vdup_n_s8(0), vdup_n_s8(0)};
-        const int two = rows - 2 * h < 2 ? 1 : 2;
-        NYB_EACH (i, two) {
-            int32x4_t v[2];
-            NYB_EACH (q, 2) {
-                v[q] = acc[2 * h + i][q];
-                if (scaling == NYB_SCALING_SINGLE) {
-                    v[q] = vrshlq_s32(vqdmulhq_s32(v[q], multiplier[q]), down[q]);
-                } else if (scaling == NYB_SCALING_DOUBLE) {
-                    v[q] = vqrdmulhq_s32(v[q], multiplier[q]);
-                    v[q] = vrshlq_s32(vsraq_n_s32(v[q], v[q], 31), down[q]);
-                }
-            }
-            // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
-            int16x8_t narrow = vqmovn_high_s32(vqmovn_s32(v[0]), v[1]);
-            if (scaling != NYB_SCALING_WIDE) {
-                narrow = vqaddq_s16(narrow, zero_point);
-            }
-            x[i] = vqmovn_s16(narrow);
-        }
-        const int8x16_t both = vmaxq_s8(vminq_s8(vcombine_s8(x[0], x[1]), maximum), minimum);
-        nyb_store_channels(c + (size_t)(2 * h) * c_stride, vget_low_s8(both), panel->width);
-        if (two == 2) {
-            nyb_store_channels(c + (size_t)(2 * h + 1) * c_stride, vget_high_s8(both), panel->width);
-        }
+        const int8x16_t two = vcombine_s8(x[2 * h], x[2 * h + 1]);
+        const int8x16_t clamped = vmaxq_s8(vminq_s8(two, panel->maximum), panel->minimum);
+        x[2 * h] = vget_low_s8(clamped);
+        x[2 * h + 1] = vget_high_s8(clamped);
     }
+    nyb_store_rows(c, c_stride, x, rows, panel->width);
 }
 
 // Finishes `rows` (a constant, 1 to 8) rows of accumulators of one panel; c: of the panel's first channel.
 NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_panel_output *panel, int8_t *c,
                                 size_t c_stride) {
-    if (panel->scaling == NYB_SCALING_SINGLE) {
-        nyb_finish_as(acc, rows, NYB_SCALING_SINGLE, panel, c, c_stride);
-    } else if (panel->scaling == NYB_SCALING_DOUBLE) {
-        nyb_finish_as(acc, rows, NYB_SCALING_DOUBLE, panel, c, c_stride);
+    if (panel->scaling == NYB_SCALING_DOUBLE) {
+        nyb_finish_narrow(acc, rows, true, panel, c, c_stride);
+    } else if (panel->scaling == NYB_SCALING_SINGLE) {
+        nyb_finish_narrow(acc, rows, false, panel, c, c_stride);
     } else {
         int32_t sums[8][8];
-        NYB_EACH (i, rows) { NYB_EACH (q, 2) vst1q_s32(sums[i] + 4 * q, acc[i][q]); }
-        nyb_scale_wide(sums, rows, panel);
-        int32x4_t scaled[8][2];
-        NYB_EACH (i, rows) { NYB_EACH (q, 2) scaled[i][q] = vld1q_s32(sums[i] + 4 * q); }
-        nyb_finish_as(scaled, rows, NYB_SCALING_WIDE, panel, c, c_stride);
+        NYB_EACH (i, rows) {
+            NYB_EACH (q, 2) vst1q_s32(sums[i] + 4 * q, acc[i][q]);
+        }
+        nyb_finish_wide((const int32_t(*)[8])sums, rows, panel->multipliers, panel->shifts, panel->output, c,
+                        c_stride, panel->width);
     }
 }
 

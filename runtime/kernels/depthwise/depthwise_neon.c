@@ -4,80 +4,87 @@
 #include "kernels/edge.h"
 #include "kernels/epilogue_neon.h"
 
-enum { NR = NYB_DEPTHWISE_NR };
+enum { NR = NYB_DEPTHWISE_NR, PIXELS = 4, PANELS = 2 };
 
-// Channels first to first + 7 of a tap.
-NYB_INLINE int16x8_t load(const int8_t *tap, uint32_t first, uint32_t channels, const bool edge) {
-    const int8x8_t x = edge ? vcreate_s8(nyb_read8(tap, first, channels)) : vld1_s8(tap + first);
-    return vmovl_s8(x);
+// What stays the same over the pixels of neighbouring panels.
+typedef struct depthwise_panels {
+    const int16_t *weights[PANELS];
+    const int32_t *bias;
+    nyb_panel_output output[PANELS];
+    uint32_t first; // channel
+} depthwise_panels;
+
+// Channels `first` to first + 7 of a tap, or first + 15 of two panels. edge: the row ends within them.
+NYB_INLINE void load(int16x8_t *x, const int8_t *tap, uint32_t first, uint32_t channels, const int panels,
+                     const bool edge) {
+    if (panels == 2) {
+        const int8x16_t both = vld1q_s8(tap + first);
+        x[0] = vmovl_s8(vget_low_s8(both));
+        x[1] = vmovl_high_s8(both);
+    } else {
+        x[0] = vmovl_s8(edge ? vcreate_s8(nyb_read8(tap, first, channels)) : vld1_s8(tap + first));
+    }
 }
 
-NYB_INLINE void add_tap(int32x4_t *acc, int16x8_t x, int16x8_t w) {
-    acc[0] = vmlal_s16(acc[0], vget_low_s16(x), vget_low_s16(w));
-    acc[1] = vmlal_high_s16(acc[1], x, w);
+// Pixels p to p + pixels - 1, which share the loads of weights.
+NYB_INLINE void block(const nyb_depthwise_args *args, const depthwise_panels *d, uint32_t p, const int pixels,
+                      const int panels, const bool edge) {
+    const uint32_t tap_count = args->tap_count;
+    const int8_t *const *tap[PIXELS];
+    int32x4_t acc[PANELS][PIXELS][2];
+    NYB_EACH (i, pixels) {
+        tap[i] = args->taps + (size_t)(p + (uint32_t)i) * tap_count;
+        NYB_EACH (q, panels) {
+            acc[q][i][0] = vld1q_s32(d->bias + NR * q);
+            acc[q][i][1] = vld1q_s32(d->bias + NR * q + 4);
+        }
+    }
+    for (uint32_t t = 0; t < tap_count; t++) {
+        int16x8_t w[PANELS];
+        NYB_EACH (q, panels) w[q] = vld1q_s16(d->weights[q] + (size_t)NR * t);
+        NYB_EACH (i, pixels) {
+            int16x8_t x[PANELS];
+            load(x, tap[i][t], d->first, args->channels, panels, edge);
+            NYB_EACH (q, panels) {
+                acc[q][i][0] = vmlal_s16(acc[q][i][0], vget_low_s16(x[q]), vget_low_s16(w[q]));
+                acc[q][i][1] = vmlal_high_s16(acc[q][i][1], x[q], w[q]);
+            }
+        }
+    }
+    NYB_EACH (q, panels) {
+        int8_t *c = args->c + p * args->c_stride + d->first + NR * q;
+        nyb_finish_rows(acc[q], pixels, &d->output[q], c, args->c_stride);
+    }
 }
 
-// All pixels of `panels` (1 or 2) panels of channels. taps: their number where it is a constant, whose weights
-// then stay in registers; 0 otherwise. edge: the last channels of the panel are missing.
-NYB_INLINE void run(const nyb_depthwise_args *args, uint32_t first, const int panels, const uint32_t taps,
-                    const bool edge) {
-    const uint32_t tap_count = taps != 0 ? taps : args->tap_count;
-    const int16_t *weights[2];
-    nyb_panel_output output[2];
-    int16x8_t w[2][16];
+// All pixels of `panels` (1 or 2) panels. edge: the panel is not complete.
+NYB_INLINE void run(const nyb_depthwise_args *args, uint32_t first, const int panels, const bool edge) {
+    depthwise_panels d = {.bias = args->bias + first, .first = first};
     NYB_EACH (q, panels) {
         const uint32_t n = first + NR * (uint32_t)q;
-        weights[q] = args->weights + (size_t)n * tap_count;
-        output[q] = nyb_panel_output_of(args->multiplier + n, args->shift + n, edge ? args->channels - n : NR,
-                                        &args->output);
-        NYB_EACH (t, (int)taps) w[q][t] = vld1q_s16(weights[q] + NR * t);
+        const uint32_t width = edge ? args->channels - n : NR;
+        d.weights[q] = args->weights + (size_t)n * args->tap_count;
+        d.output[q] = nyb_panel_output_of(args->multiplier + n, args->shift + n, width, &args->output);
     }
-    for (uint32_t p = 0; p < args->pixels; p++) {
-        const int8_t *const *tap = args->taps + (size_t)p * tap_count;
-        int32x4_t acc[2][1][2];
-        NYB_EACH (q, panels) {
-            acc[q][0][0] = vld1q_s32(args->bias + first + NR * q);
-            acc[q][0][1] = vld1q_s32(args->bias + first + NR * q + 4);
-        }
-        if (taps != 0) {
-            NYB_EACH (t, (int)taps) {
-                NYB_EACH (q, panels) {
-                    add_tap(acc[q][0], load(tap[t], first + NR * (uint32_t)q, args->channels, edge), w[q][t]);
-                }
-            }
-        } else {
-            for (uint32_t t = 0; t < tap_count; t++) {
-                NYB_EACH (q, panels) {
-                    add_tap(acc[q][0], load(tap[t], first + NR * (uint32_t)q, args->channels, edge),
-                            vld1q_s16(weights[q] + NR * t));
-                }
-            }
-        }
-        NYB_EACH (q, panels) {
-            nyb_finish_rows(acc[q], 1, &output[q], args->c + p * args->c_stride + first + NR * (uint32_t)q,
-                            args->c_stride);
-        }
+    uint32_t p = 0;
+    for (; args->pixels - p >= PIXELS; p += PIXELS) {
+        block(args, &d, p, PIXELS, panels, edge);
     }
-}
-
-NYB_INLINE void depthwise(const nyb_depthwise_args *args, const uint32_t taps) {
-    uint32_t first = 0;
-    for (; args->channels - first >= 2 * NR; first += 2 * NR) {
-        run(args, first, 2, taps, false);
-    }
-    if (args->channels - first >= NR) {
-        run(args, first, 1, taps, false);
-        first += NR;
-    }
-    if (first < args->channels) {
-        run(args, first, 1, 0, true);
+    for (; p < args->pixels; p++) {
+        block(args, &d, p, 1, panels, edge);
     }
 }
 
 void nyb_depthwise_neon(const nyb_depthwise_args *args) {
-    if (args->tap_count == 9) { // 3x3
-        depthwise(args, 9);
-    } else {
-        depthwise(args, 0);
+    uint32_t first = 0;
+    for (; args->channels - first >= PANELS * NR; first += PANELS * NR) {
+        run(args, first, PANELS, false);
+    }
+    if (args->channels - first >= NR) {
+        run(args, first, 1, false);
+        first += NR;
+    }
+    if (first < args->channels) {
+        run(args, first, 1, true);
     }
 }

@@ -66,7 +66,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uin
         add_chunk(acc, a, w, 4 / planes, rows, bits);
     }
     if (k < depth) {
-        NYB_EACH (i, rows) a[i] = nyb_read16(row[i], k, depth);
+        nyb_read16(a, row[0], args->a_stride, rows, k, depth);
         add_chunk(acc, a, w, nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR), rows, bits);
     }
     if (bits < 8) {

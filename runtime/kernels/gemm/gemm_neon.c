@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64 without dot products: 8 x 8 -> 16 bit multiplications (smull, smlal), widened by sadalp.
-#include "kernels/edge.h"
+#include "kernels/edge_neon.h"
 #include "kernels/gemm/panel_neon.h"
 
 enum { ROWS = 4 };
 
-// 4 bytes of a vector of weights belong to one channel, so 4 activations go into every lane of 32 bits.
 NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
-NYB_INLINE int8x16_t spread(uint32_t activations) { return vreinterpretq_s8_u32(vdupq_n_u32(activations)); }
 
+// 4 bytes of a vector of weights belong to one channel, so 4 activations go into every lane of 32 bits.
+NYB_INLINE int8x16_t spread(int8x16_t a, const int p) {
+    const int32x4_t v = vreinterpretq_s32_s8(a);
+    switch (p) {
+    case 0: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 0));
+    case 1: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 1));
+    case 2: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 2));
+    default: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 3));
+    }
+}
 // 8 and 16 activations as 2 and 4 such vectors (ld2r, ld4r, which take any address).
 NYB_INLINE int32x4x2_t spread8(const int8_t *row) { return vld2q_dup_s32((const int32_t *)(const void *)row); }
 NYB_INLINE int32x4x4_t spread16(const int8_t *row) { return vld4q_dup_s32((const int32_t *)(const void *)row); }
@@ -48,12 +56,15 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int
     NYB_EACH (i, rows) {
         NYB_EACH (j, 4) c[i][j] = vdupq_n_s32(0);
     }
-    uint32_t k = 0;
-    for (; depth - k >= 8; k += 8, w += 2 * NYB_PANEL_STEP_BYTES) {
+    const int8_t *row[ROWS];
+    NYB_EACH (i, rows) row[i] = a + (size_t)i * stride;
+    uint32_t left = depth;
+    for (; left >= 8; left -= 8, w += 2 * NYB_PANEL_STEP_BYTES) {
         const int8x16_t x[2] = {load(w), load(w + 16)}, y[2] = {load(w + 32), load(w + 48)};
         NYB_EACH (i, rows) {
-            const int32x4x2_t b = spread8(a + (size_t)i * stride + k);
+            const int32x4x2_t b = spread8(row[i]);
             int16x8_t s[4];
+            row[i] += 8;
             multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
             if (pairs) {
                 multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
@@ -64,12 +75,19 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int
             widen_add(c[i], s);
         }
     }
-    for (; k < depth; k += 4, w += NYB_PANEL_STEP_BYTES) {
-        const int8x16_t x[2] = {load(w), load(w + 16)};
-        NYB_EACH (i, rows) {
-            int16x8_t s[4];
-            multiply(s, x, spread(nyb_read4(a + (size_t)i * stride, k, depth)));
-            widen_add(c[i], s);
+    if (left > 0) {
+        int8x16_t edge[ROWS];
+        nyb_read16(edge, a, stride, rows, depth - left, depth);
+        NYB_EACH (p, 2) {
+            if (left > NYB_PANEL_KR * (uint32_t)p) {
+                const uint8_t *from = w + NYB_PANEL_STEP_BYTES * p;
+                const int8x16_t x[2] = {load(from), load(from + 16)};
+                NYB_EACH (i, rows) {
+                    int16x8_t s[4];
+                    multiply(s, x, spread(edge[i], p));
+                    widen_add(c[i], s);
+                }
+            }
         }
     }
     NYB_EACH (i, rows) {
@@ -97,7 +115,9 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, con
     const uint32_t run = (bits == 4 ? 15 : 31) * step;
     const uint32_t depth = args->depth;
     const size_t stride = args->a_stride;
+    const int8_t *row[ROWS];
     NYB_EACH (i, rows) {
+        row[i] = a + (size_t)i * stride;
         NYB_EACH (q, 2) acc[i][q] = vdupq_n_s32(0);
     }
     for (uint32_t k = 0; k < depth;) {
@@ -111,24 +131,23 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, con
             int8x16_t u[4][2];
             NYB_EACH (p, planes) u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
             NYB_EACH (i, rows) {
-                const int8_t *row = a + (size_t)i * stride + k;
                 if (bits == 4) {
-                    const int32x4x2_t b = spread8(row);
+                    const int32x4x2_t b = spread8(row[i]);
                     NYB_EACH (p, 2) multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
                 } else {
-                    const int32x4x4_t b = spread16(row);
+                    const int32x4x4_t b = spread16(row[i]);
                     NYB_EACH (p, 4) multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
                 }
+                row[i] += step;
             }
         }
         if (k < end) {
             const int8x16_t x = load(w), y = load(w + 16);
+            int8x16_t edge[ROWS];
+            nyb_read16(edge, a, stride, rows, k, depth);
             NYB_EACH (p, planes) {
                 const int8x16_t u[2] = {plane(x, bits, p), plane(y, bits, p)};
-                NYB_EACH (i, rows) {
-                    const int8_t *row = a + (size_t)i * stride;
-                    multiply_add(s[i], u, spread(nyb_read4(row, k + NYB_PANEL_KR * (uint32_t)p, depth)));
-                }
+                NYB_EACH (i, rows) multiply_add(s[i], u, spread(edge[i], p));
             }
             k = end;
         }

@@ -17,7 +17,7 @@ typedef struct nyb_gemm_panel {
 } nyb_gemm_panel;
 
 // The panel of columns n to n + 7.
-static inline nyb_gemm_panel nyb_gemm_panel_at(const nyb_gemm_args *args, uint32_t n, uint32_t bits) {
+NYB_INLINE nyb_gemm_panel nyb_gemm_panel_at(const nyb_gemm_args *args, uint32_t n, uint32_t bits) {
     const uint32_t width = args->columns - n < NYB_PANEL_NR ? args->columns - n : NYB_PANEL_NR;
     return (nyb_gemm_panel){
         .weights = args->weights + n / NYB_PANEL_NR * nyb_panel_bytes(args->depth, bits, NYB_PANEL_NR, NYB_PANEL_KR),
