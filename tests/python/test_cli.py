@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
 import json
 import os
@@ -349,6 +348,45 @@ def test_run_prints_the_best_classes_with_labels(model: Path, tmp_path: Path) ->
     )
 
 
+@pytest.fixture
+def difference(tmp_path: Path) -> Path:
+    """int8 minuend [1, 4] - int8 subtrahend [1, 4] -> scores [1, 4], all of scale 1."""
+    spec = TensorSpec((1, 4), "int8", 1.0, 0)
+    path = tmp_path / "difference.tflite"
+    names = ("minuend", "subtrahend", "scores")
+    path.write_bytes(
+        build(dict.fromkeys(names, spec), [OpSpec("SUB", names[:2], names[2:])], names[:2], names[2:])
+    )
+    return path
+
+
+def test_run_takes_a_file_for_each_input(difference: Path, tmp_path: Path) -> None:
+    arrays = {f"{i}.npy": np.full((1, 4), value, np.int8) for i, value in enumerate((50, 8, 7, 9))}
+    for name, array in arrays.items():
+        np.save(tmp_path / name, array)
+    files = [tmp_path / name for name in arrays]
+    assert cli("run", difference, *files, "-o", tmp_path / "y.npz").exit_code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["scores"], [[42] * 4, [-2] * 4])
+    output = cli("run", difference, *files, "--top", 1).output
+    assert "0.npy 1.npy: 'scores'" in output
+    assert "2.npy 3.npy: 'scores'" in output
+    assert "expected a file for each of 2 inputs, found 1" in fails("run", difference, *files[:3])
+
+
+def test_run_reads_inputs_by_name_before_order(difference: Path, tmp_path: Path) -> None:
+    x = {"subtrahend": np.full((2, 4), 8, np.int8), "minuend": np.full((2, 4), 50, np.int8)}
+    np.savez(tmp_path / "x.npz", **x)
+    assert cli("run", difference, tmp_path / "x.npz", "-o", tmp_path / "y.npz").exit_code == 0
+    assert (np.load(tmp_path / "y.npz")["scores"] == 42).all()
+    np.savez(tmp_path / "x.npz", subtrahend=x["subtrahend"][:1], minuend=x["minuend"])
+    assert "expected as many samples for every input, found [1, 2]" in fails(
+        "run", difference, tmp_path / "x.npz"
+    )
+    np.save(tmp_path / "x.npy", x["minuend"][:1])
+    message = fails("run", difference, tmp_path / "x.npy", tmp_path / "x.npz")
+    assert "expected a file for input 'subtrahend' alone, found a .npz" in message
+
+
 def test_run_uses_the_labels_of_the_model(tmp_path: Path) -> None:
     graph = small_graph()
     labels = tuple(f"kind {i}" for i in range(48))
@@ -520,6 +558,14 @@ def test_bench_json(model: Path) -> None:
     assert sum(o["share"] for o in document["operators"]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("command", [["info"], ["bench", "--runs", 1]])
+def test_every_json_key_is_documented(command: Sequence[object], model: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/command-line.md").read_text("utf-8")
+    document = json.loads(cli(*command, model, "--json").output)
+    tables = [document, document["operators"][0], *document.get("inputs", [])]
+    assert all(f"`{key}`" in page for table in tables for key in table)
+
+
 # Plain text, and rich where it is.
 
 
@@ -544,16 +590,9 @@ class Terminal:
 
 def forbid(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     """Make a package look as if it were not installed."""
-    true_import = builtins.__import__
-
-    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
-        if name.split(".")[0] == package:
-            raise ImportError(name)
-        return true_import(name, *arguments, **options)
-
     for name in [n for n in sys.modules if n.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, package, None)
 
 
 COLUMNS = (terminal.Column("name"), terminal.Column("MACs", True))
@@ -685,6 +724,14 @@ def test_quantize_fails_with_a_message(
     target.write_text("precious")
     assert "--force" in fails("quantize", float_model, *common)
     assert target.read_text() == "precious"
+
+
+def test_quantize_says_that_onnx_is_missing(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, "onnx")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08")
+    assert "pip install nybble[onnx]" in fails("quantize", tmp_path / "model.onnx", "--data", samples)
 
 
 # demo

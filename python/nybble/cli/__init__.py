@@ -35,14 +35,17 @@ def _message(error: Exception) -> str:
 
 
 class _Commands(click.Group):
-    """A group whose commands end with a message and exit code 1 where they raise what nybble documents."""
+    """A group whose commands end with a message and exit code 1 where they raise what nybble documents.
+
+    ImportError: an optional package is not installed.
+    """
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except UnsupportedError as error:
             print_blockers(error.model, error.blockers)
-        except (ValueError, TypeError, OSError, MemoryError) as error:
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # click ends quietly where the reader of a pipe is gone
             lines = [printable(line) for line in _message(error).splitlines()]
