@@ -12,6 +12,7 @@ from oracle.random_ops import DType as CaseType
 
 from . import drawing
 from .equality import assert_equals_oracle, assert_tables_equal_oracle
+from .hostile import assert_refused, single
 
 OPERATORS = ("RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU")
 ALPHAS = (0.0, 0.01, 0.1, 0.2, 0.3, 0.7, 1.0, 1.5, -0.1, -2.0)
@@ -62,6 +63,12 @@ def test_the_real_meanings() -> None:
     assert ops.Relu(ops.Activation.RELU6).real([x])[0].tolist() == [0, 0, 0, 0.5, 6]
     assert ops.LeakyRelu(0.5).real([x])[0].tolist() == [-3.5, -0.25, 0, 0.5, 7]
     assert ops.Abs().real([x])[0].tolist() == [7, 0.5, 0, 0.5, 7]
+
+
+def test_a_file_with_another_table_is_refused() -> None:
+    x = drawing.tensor("x", (4,), Quantization.per_tensor(0.1, 0))
+    graph = single(ops.Relu(), [x], drawing.tensor("y", (4,), x.quantized))
+    assert_refused(graph, "a table of 256 bytes", table=np.zeros(255, np.uint8))
 
 
 def test_other_than_8_bits_is_refused() -> None:

@@ -15,6 +15,7 @@ from oracle.random_ops import DType as CaseType
 
 from . import drawing
 from .equality import assert_core_equals_meaning, assert_equals_oracle
+from .hostile import assert_refused, single
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
@@ -69,6 +70,16 @@ def test_wrong_axes_are_refused(axes: tuple[int, ...], shape: tuple[int, ...], m
     x = drawing.tensor("x", shape, Quantization.per_tensor(1.0, 0))
     with pytest.raises(ValueError, match=message):
         ops.Sum(axes).shapes([x])
+
+
+def test_a_file_with_wrong_axes_is_refused() -> None:
+    x = drawing.tensor("x", (3, 4), Quantization.per_tensor(1.0, 0))
+    y = drawing.tensor("y", (3,), Quantization.per_tensor(1.0, 0))
+    graph = single(ops.Mean((1,)), [x], y)
+    assert_refused(graph, "different axes of the input", axes=[2])
+    assert_refused(graph, "different axes of the input", axes=[1, 1])
+    assert_refused(graph, "one output for each sum", axes=[0])
+    assert_refused(graph, "one output for each sum", axes=[])
 
 
 @pytest.mark.parametrize("count", [0, 1 << 23])

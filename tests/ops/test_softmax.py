@@ -15,6 +15,7 @@ from oracle.single_op import OpSpec, TensorSpec, build
 
 from . import drawing
 from .equality import assert_cases_equal_oracle, assert_core_equals_meaning, assert_equals_oracle
+from .hostile import assert_refused, single
 
 OUTPUT = Quantization.per_tensor(1 / 256, -128)
 
@@ -91,6 +92,12 @@ def test_a_row_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     x = drawing.tensor("x", shape, Quantization.per_tensor(0.1, 0))
     with pytest.raises(ValueError, match="expected 1 to 4095 elements along the last axis"):
         ops.Softmax().shapes([x])
+
+
+def test_a_file_with_another_table_is_refused() -> None:
+    x = drawing.tensor("x", (4,), Quantization.per_tensor(0.1, 0))
+    graph = single(ops.Softmax(), [x], drawing.tensor("y", (4,), OUTPUT))
+    assert_refused(graph, "a table of 256 int32", exponentials=np.zeros(255, np.int32))
 
 
 def test_another_output_scale_is_refused() -> None:

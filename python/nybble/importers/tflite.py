@@ -277,6 +277,11 @@ def _sigmoid(g: _Import, op: _Operator) -> None:
     g.emit(function, op.inputs, op.outputs, op.label)
 
 
+@_rule("RSQRT")
+def _rsqrt(g: _Import, op: _Operator) -> None:
+    g.emit(ops.Rsqrt(), op.inputs, op.outputs, op.label)
+
+
 @_rule("EXP", "LOG", "SQRT", "ELU", "GELU")
 def _real_function(g: _Import, op: _Operator) -> None:
     function = ops.Function[op.label.split()[0]]

@@ -22,6 +22,7 @@ from .real_function import Function, RealFunction
 from .reduce import Mean, Sum
 from .reshape import Reshape
 from .resize import ResizeBilinear, ResizeMethod, ResizeNearest
+from .rsqrt import Rsqrt
 from .softmax import Softmax
 from .window import Window, same_padding
 
@@ -58,6 +59,7 @@ __all__ = [
     "ResizeBilinear",
     "ResizeMethod",
     "ResizeNearest",
+    "Rsqrt",
     "Slice",
     "Softmax",
     "Sub",
