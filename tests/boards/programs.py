@@ -57,17 +57,22 @@ def require(*tools: str) -> None:
 
 @cache
 def _built(preset: str) -> Path:
-    for arguments in (["--preset", preset], ["--build", "--preset", preset, "--target", "nyb"]):
+    for arguments in (["--preset", preset], ["--build", "--preset", preset]):
         done = subprocess.run(["cmake", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "warning:" not in done.stdout, done.stdout
-    return ROOT / "build" / preset / "nyb"
+    return ROOT / "build" / preset
+
+
+def host_build() -> Path:
+    """The directory of this machine's build."""
+    require("cmake", "ninja", "cc")
+    return _built("release")
 
 
 def host_program() -> Program:
     """The nyb of this machine."""
-    require("cmake", "ninja", "cc")
-    return Program(_built("release"))
+    return Program(host_build() / "nyb")
 
 
 def compiler(board: dict[str, Any]) -> str:
@@ -85,7 +90,7 @@ def board_program(name: str) -> Program:
     if shutil.which(qemu) is None and shutil.which(f"{qemu}-static") is not None:
         qemu = f"{qemu}-static"
     require("cmake", "ninja", compiler(board), qemu)
-    return Program(_built(name), (qemu, "-cpu", board["qemu"]["cpu"]))
+    return Program(_built(name) / "nyb", (qemu, "-cpu", board["qemu"]["cpu"]))
 
 
 @cache
