@@ -9,15 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nybble import ops
 from nybble.graph import Quantization, Rounding
+from oracle.interpreters import oracle
+from oracle.random_ops import Case
 from oracle.random_ops import DType as CaseType
+from oracle.single_op import OpSpec, TensorSpec, build
 
 from . import drawing
-from .equality import assert_core_equals_meaning, assert_equals_oracle
+from .equality import assert_cases_equal_oracle, assert_core_equals_meaning, assert_equals_oracle
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_equals_the_oracle(dtype: CaseType) -> None:
     assert_equals_oracle("MUL", dtype)
+
+
+@pytest.mark.parametrize(("dtype", "zero_point", "result"), [("int8", 0, -32), ("uint8", 128, -31)])
+def test_the_precision_of_the_scales_matters(dtype: str, zero_point: int, result: int) -> None:
+    # 49 * -79 is near a tie: the quotient of the scales in double and in float32 give different outputs.
+    scales = {"a": 0.20775094628334045, "b": 0.01242690347135067, "y": 0.31734105944633484}
+    tensors = {name: TensorSpec((1,), dtype, scale, zero_point) for name, scale in scales.items()}
+    model = build(tensors, [OpSpec("MUL", ("a", "b"), ("y",))], ("a", "b"), ("y",))
+    inputs = [np.array([value + zero_point], dtype) for value in (49, -79)]
+    assert_cases_equal_oracle([Case(model, inputs, dtype)])
+    assert oracle(model, inputs)[0][0].tolist() == [result + zero_point]
 
 
 @given(st.data())
