@@ -3,6 +3,7 @@
 
 from .activation import Activation
 from .add import Add, Sub
+from .affine import Affine
 from .arg_max import ArgMax
 from .concat import Concat, Pack, Rescale
 from .conv2d import Conv2d
@@ -30,6 +31,7 @@ __all__ = [
     "Abs",
     "Activation",
     "Add",
+    "Affine",
     "ArgMax",
     "AveragePool2d",
     "AverageRounding",

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import float .onnx networks as NHWC graphs of float32 tensors, ready for nybble.quantize.
+
+The file's own shape arithmetic is computed here; see onnx_rules.py for the operators and
+onnx_builder.py for the order of axes. Needs the package onnx: pip install nybble[onnx].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..graph import Blocker, Graph, ModelError, Port, UnsupportedError
+from .onnx_builder import CHANNELS_LAST, Builder, Refusal
+from .onnx_rules import RULES, OnnxNode
+
+if TYPE_CHECKING:
+    import onnx
+
+_DOMAINS = ("", "ai.onnx")
+_FLOAT = 1
+#: Operators of a network that is quantized already.
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+)
+
+
+def _package() -> Any:
+    try:
+        import onnx
+        import onnx.reference
+    except ImportError:
+        raise ImportError(
+            "importing .onnx networks needs the package onnx: pip install nybble[onnx]"
+        ) from None
+    return onnx
+
+
+def _load(source: str | Path | bytes, what: str) -> onnx.ModelProto:
+    package = _package()
+    try:
+        model: onnx.ModelProto = (
+            package.load_model_from_string(source)
+            if isinstance(source, bytes)
+            else package.load_model(str(source))
+        )
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's own kind of error
+        raise ModelError(f"{what}: expected an ONNX model, found something else: {error}") from None
+    return model
+
+
+def _input_shape(
+    info: onnx.ValueInfoProto, given: tuple[int, ...] | None
+) -> tuple[tuple[int, ...], Blocker | None]:
+    """The shape of an input, its first dimension 1 where open, and what is unknown about it."""
+    declared = info.type.tensor_type.shape.dim
+    if given is not None:
+        fits = len(given) == len(declared) and all(
+            d.dim_value in (0, n) or d.dim_value < 0 for d, n in zip(declared, given, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"the shape {given} does not fit the input {info.name!r}")
+        return given, None
+    shape = [d.dim_value if d.dim_value > 0 else 0 for d in declared]
+    if shape and shape[0] == 0:
+        shape[0] = 1
+    if info.type.tensor_type.elem_type != _FLOAT:
+        return tuple(shape), Blocker(
+            f"input {info.name!r}", "is not float32", "export the network with float32 inputs"
+        )
+    if 0 in shape:
+        names = [d.dim_param or "?" for d in declared]
+        return tuple(shape), Blocker(
+            f"input {info.name!r}", f"has open dimensions {names}", "fix them: shapes="
+        )
+    return tuple(shape), None
+
+
+def _info(name: str, dtype: np.dtype[Any]) -> onnx.ValueInfoProto:
+    helper = _package().helper
+    info: onnx.ValueInfoProto = helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(dtype), None
+    )
+    return info
+
+
+def _fold(node: OnnxNode, proto: onnx.NodeProto, g: Builder) -> None:
+    """Compute a node whose inputs are all constants, by the onnx package's own reference."""
+    package = _package()
+    names = [name for name in node.inputs if name]
+    graph = package.helper.make_graph(
+        [proto],
+        "constant",
+        [_info(name, g.constants[name].dtype) for name in names],
+        [package.helper.make_tensor_value_info(name, 0, None) for name in node.outputs if name],
+    )
+    model = package.helper.make_model(
+        graph, opset_imports=[package.helper.make_opsetid("", node.opset)]
+    )
+    try:
+        results = package.reference.ReferenceEvaluator(model).run(
+            None, {n: g.constants[n] for n in names}
+        )
+    except Exception as error:  # the reference raises whatever its numpy code does
+        raise Refusal(
+            f"constants that cannot be computed: {error}", "simplify the network"
+        ) from error
+    for name, array in zip((n for n in node.outputs if n), results, strict=True):
+        g.constants[name] = np.asarray(array)
+
+
+def _convert(g: Builder, node: OnnxNode, proto: onnx.NodeProto) -> None:
+    """Take one node, or raise Refusal."""
+    known = [name for name in node.inputs if name]
+    if node.kind in ("Shape", "Size") and not g.is_constant(node.x):
+        shape = g.shape(node.x)
+        if node.kind == "Size":
+            g.constants[node.y] = np.array(np.prod(shape), np.int64)
+        else:
+            end = node.get("end", len(shape))
+            g.constants[node.y] = np.array(shape[node.get("start", 0) : end], np.int64)
+    elif all(g.is_constant(name) for name in known) and not any(
+        a.HasField("g") or a.graphs for a in proto.attribute
+    ):
+        _fold(node, proto, g)
+    elif node.kind in _QUANTIZED:
+        raise Refusal("is quantized already", "start from the float network")
+    elif node.kind not in RULES or proto.domain not in _DOMAINS:
+        raise Refusal("operator not supported", "cut the network before it, or replace it")
+    else:
+        RULES[node.kind](g, node)
+
+
+def _label(proto: onnx.NodeProto) -> str:
+    """What errors, layers and recipes call a node: its name, or else its output."""
+    return str(proto.name or (proto.output[0] if proto.output else proto.op_type))
+
+
+def _supported(proto: onnx.NodeProto) -> bool:
+    return proto.op_type in (*RULES, "Shape", "Size", "Constant") and proto.domain in _DOMAINS
+
+
+def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) -> list[Blocker]:
+    package = _package()
+    blockers = []
+    unknown: set[str] = set()
+    for proto in protos:
+        node = OnnxNode(
+            proto.op_type,
+            _label(proto),
+            tuple(proto.input),
+            tuple(proto.output),
+            {a.name: package.helper.get_attribute_value(a) for a in proto.attribute},
+            opset,
+        )
+        for name in node.inputs:
+            if name and name not in unknown and name not in g.values and not g.is_constant(name):
+                raise ModelError(
+                    f"{what}: {node.kind} {node.label!r} reads {name!r}, which nothing has written"
+                )
+        called = f"{node.kind} {node.label!r}"
+        if any(name in unknown for name in node.inputs):
+            # It hangs on a node that was refused; only what is certain is said about it.
+            unknown.update(node.outputs)
+            if not _supported(proto):
+                blockers.append(
+                    Blocker(
+                        called, "operator not supported", "cut the network before it, or replace it"
+                    )
+                )
+            continue
+        try:
+            _convert(g, node, proto)
+        except Refusal as refusal:
+            blockers.append(Blocker(called, refusal.reason, refusal.remedy))
+            unknown.update(node.outputs)
+        except IndexError:
+            raise ModelError(f"{what}: {called}: too few inputs or outputs") from None
+        except ModelError as error:
+            raise ModelError(f"{what}: {error}") from error
+        except ValueError as error:
+            raise ModelError(f"{what}: {called}: {error}") from error
+    return blockers
+
+
+#: Operators that see a channels-first image.
+_SPATIAL = (
+    "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample",
+    "BatchNormalization",
+)  # fmt: skip
+#: Operators that take any order of axes: a look ahead for the others passes through them.
+_ANY_ORDER = (
+    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Exp", "Gelu", "HardSigmoid",
+    "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Relu",
+    "Sigmoid", "Slice", "Split", "Sqrt", "Sub", "Sum", "Tanh",
+)  # fmt: skip
+
+
+def _is_image(name: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) -> bool:
+    """Whether an input of rank 4 is a channels-first image: every use of it is, maybe behind a
+    normalization.
+    """
+    waiting, seen, found = [name], {name}, False
+    while waiting:
+        tensor = waiting.pop()
+        for node in readers.get(tensor, []):
+            if node.op_type in _SPATIAL and node.input[0] == tensor:
+                found = True
+            elif node.op_type not in _ANY_ORDER:
+                return False
+            elif not seen.issuperset(node.output):
+                seen.update(node.output)
+                waiting += node.output
+    return found
+
+
+def import_onnx(
+    source: str | Path | bytes,
+    *,
+    name: str = "",
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Graph:
+    """Read a float .onnx model (a path or its bytes) as a graph of float32 tensors.
+
+    Images are NHWC, at inputs and outputs too; where the file has NCHW there, the graph's metadata
+    says so (``source_layout/NAME``: ``NCHW``). An open first dimension becomes 1. shapes: of inputs
+    with other open dimensions, by name, as in the file.
+
+    Raises ImportError without the package onnx, ModelError where the file is wrong,
+    UnsupportedError with every blocker where nybble lacks something.
+    """
+    what = name or ("model" if isinstance(source, bytes) else Path(source).name)
+    model = _load(source, what)
+    package = _package()
+    if not model.graph.node:
+        raise ModelError(f"{what}: expected an ONNX network, found no nodes")
+    opset = max((o.version for o in model.opset_import if o.domain in _DOMAINS), default=0)
+    if not opset:
+        raise ModelError(f"{what}: expected a version of ONNX's operators, found none")
+    g = Builder()
+    try:
+        for initializer in model.graph.initializer:
+            g.constants[initializer.name] = package.numpy_helper.to_array(initializer)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{what}: a constant's data does not fit its shape: {error}") from None
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for proto in model.graph.node:
+        for read in set(proto.input):
+            readers.setdefault(read, []).append(proto)
+    metadata: dict[str, str] = {}
+    blockers, inputs = [], []
+    for info in model.graph.input:
+        if info.name in g.constants:
+            continue
+        shape, blocker = _input_shape(info, (shapes or {}).get(info.name))
+        if blocker is not None:
+            blockers.append(blocker)
+        order = tuple(range(len(shape)))
+        if len(shape) == 4 and _is_image(info.name, readers):
+            order = CHANNELS_LAST[4]
+            metadata[f"source_layout/{info.name}"] = "NCHW"
+        g.define(info.name, g.add_tensor(info.name, tuple(shape[axis] for axis in order)), order)
+        inputs.append(Port(info.name, info.name, real=True))
+    if blockers:
+        # Without shapes only the kinds of operators can be told.
+        blockers += [
+            Blocker(
+                f"{p.op_type} {_label(p)!r}",
+                "operator not supported",
+                "cut the network before it, or replace it",
+            )
+            for p in model.graph.node
+            if p.op_type not in RULES and any(name in g.values for name in p.input)
+        ]
+        raise UnsupportedError(what, blockers)
+    blockers = _nodes(g, model.graph.node, opset, what)
+    if blockers:
+        raise UnsupportedError(what, blockers)
+    outputs = []
+    for info in model.graph.output:
+        if info.name not in g.values:
+            raise ModelError(f"{what}: the output {info.name!r} is not computed from the inputs")
+        value = g.values[info.name]
+        tensor = value.tensor
+        if value.order == CHANNELS_LAST[4]:
+            metadata[f"source_layout/{info.name}"] = "NCHW"
+        else:
+            tensor = g.plain(info.name, f"output {info.name}")
+        outputs.append(Port(tensor, info.name, g.tensors[tensor].dtype.value == "FLOAT32"))
+    graph = Graph(
+        g.tensors, tuple(g.nodes), tuple(inputs), tuple(outputs), name=what, metadata=metadata
+    )
+    return graph.rebuilt()
