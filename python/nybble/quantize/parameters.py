@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scales and zero points from ranges, and numbers on their grid. Every rounding is to nearest, ties
+up.
+
+Source of the scheme: Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", 2018, sections 2.1 and 3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Array, DType, Quantization
+from .observe import Range
+
+Float64 = npt.NDArray[np.float64]
+
+WEIGHT_TYPES = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}
+
+#: A bias takes at most half of the accumulator's int32.
+_BIAS_LIMIT = 1 << 30
+
+
+def activation_parameters(seen: Range) -> Quantization:
+    """int8 for the range, extended to hold zero, which gets an integer of its own."""
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
+    scale = float(np.float32((high - low) / 255))
+    if scale == 0:
+        return Quantization.per_tensor(1.0, 0)
+    zero_point = int(np.floor(-128 - low / scale + 0.5))
+    return Quantization.per_tensor(scale, min(max(zero_point, -128), 127))
+
+
+def quantized(values: Array, quantization: Quantization, dtype: DType) -> Array:
+    """round(values / scale) + zero_point, clamped to the type."""
+    steps = (
+        np.floor(values.astype(np.float64) / quantization.single_scale + 0.5)
+        + quantization.single_zero_point
+    )
+    result: Array = np.clip(steps, dtype.lowest, dtype.highest).astype(dtype.numpy)
+    return result
+
+
+def weight_scales(
+    weights: Array, bits: int, axis: int, input_scale: float, bias: Array | None
+) -> npt.NDArray[np.float32]:
+    """One scale per slice along ``axis``: max |w| over the largest integer (127, 7 or 1).
+
+    A channel whose bias would pass the accumulator in steps of input_scale * scale gets a larger
+    scale; one without weights gets the smallest that its bias allows, or 1.
+    """
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0)
+    scales = largest / WEIGHT_TYPES[bits].highest
+    if bias is not None:
+        scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT))
+    rounded: npt.NDArray[np.float32] = scales.astype(np.float32)
+    rounded[rounded == 0] = 1
+    return rounded
+
+
+def quantized_weights(
+    weights: Array, scales: npt.NDArray[np.float32], bits: int, axis: int
+) -> Array:
+    """Symmetric integers, int8 [like weights], from -highest to highest."""
+    shape = [1] * weights.ndim
+    shape[axis] = scales.size
+    highest = WEIGHT_TYPES[bits].highest
+    steps = np.floor(weights.astype(np.float64) / scales.astype(np.float64).reshape(shape) + 0.5)
+    return np.clip(steps, -highest, highest).astype(np.int8)
+
+
+def quantized_bias(bias: Array, scales: Float64) -> Array:
+    """int32 [channels] in steps of ``scales``."""
+    return np.floor(bias.astype(np.float64) / scales + 0.5).astype(np.int32)

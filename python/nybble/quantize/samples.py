@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of a network's inputs: from arrays or a .npz file to one float32 array per input."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..graph import Array, Graph, Port
+
+Float32 = npt.NDArray[np.float32]
+
+#: A .npz path, an array for the only input, or one array per input, in order or by name.
+Data: TypeAlias = "str | os.PathLike[str] | Array | Sequence[Array] | Mapping[str, Array]"
+
+
+def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]:
+    """(per input of the graph an array [N, *shape], labels or None).
+
+    Arrays are floating point, [N, ...] as the source network takes them: where the graph has an
+    NCHW input of the source as NHWC, the samples are transposed here. A .npz holds arrays named as
+    the inputs, or ``x`` for the only input, and labels as ``y`` if there are any.
+
+    Raises OSError, TypeError for integers and ValueError for other shapes, names or numbers.
+    """
+    labels = None
+    if isinstance(data, str | os.PathLike):
+        data, labels = _npz(Path(data), graph)
+    if isinstance(data, Mapping):
+        names = [port.name for port in graph.inputs]
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise ValueError(
+                f"no samples for input {missing[0]!r}; found {', '.join(map(repr, data))}"
+            )
+        arrays = [np.asarray(data[name]) for name in names]
+    elif len(graph.inputs) == 1 and not (isinstance(data, Sequence) and len(data) == 1):
+        arrays = [np.asarray(data)]
+    else:
+        arrays = [np.asarray(array) for array in data]
+    if len(arrays) != len(graph.inputs):
+        raise ValueError(f"expected samples for {len(graph.inputs)} inputs, found {len(arrays)}")
+    samples = [
+        _as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)
+    ]
+    counts = {len(array) for array in samples}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(
+            f"expected at least one sample, as many for every input, found {sorted(counts)}"
+        )
+    return samples, labels
+
+
+def _npz(path: Path, graph: Graph) -> tuple[Mapping[str, Array], Array | None]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError(f"{path.name}: expected a .npz file, found a single array")
+            arrays = dict(archive)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path.name}: expected a .npz file, found: {error}") from None
+    labels = arrays.pop("y", None)
+    names = [port.name for port in graph.inputs]
+    if len(names) == 1 and names[0] not in arrays and "x" in arrays:
+        arrays = {names[0]: arrays["x"]}
+    if not set(names) <= set(arrays):
+        wanted = "'x'" if len(names) == 1 else ", ".join(map(repr, names))
+        raise ValueError(
+            f"{path.name}: expected arrays {wanted}, found {', '.join(map(repr, arrays)) or 'none'}"
+        )
+    return arrays, labels
+
+
+def source_order(graph: Graph, port: Port) -> tuple[int, ...] | None:
+    """The axes of a port's tensor in the order of the source network; None where it is the same."""
+    layout = graph.metadata.get(f"source_layout/{port.name}")
+    return None if layout is None else tuple("NHWC".index(axis) for axis in layout)
+
+
+def _as_input(array: Array, port: Port, graph: Graph) -> Float32:
+    shape = graph.tensors[port.tensor].shape
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"input {port.name!r}: expected float32 as the network takes it, found {array.dtype}; "
+            "scale integers as in training and convert them with astype(numpy.float32)"
+        )
+    order = source_order(graph, port)
+    source = shape if order is None else tuple(shape[axis] for axis in order)
+    if array.shape[1:] != source:
+        joined = (
+            source
+            and array.shape[1:] == source[1:]
+            and source[0]
+            and array.shape[0] % source[0] == 0
+        )
+        if not joined:
+            raise ValueError(
+                f"input {port.name!r}: expected samples of shape {source}, or N of them, "
+                f"found {array.shape}"
+            )
+        array = array.reshape(-1, *source)
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"input {port.name!r}: expected finite numbers")
+    if order is not None:
+        array = array.transpose(0, *(1 + i for i in np.argsort(order)))
+    return np.ascontiguousarray(array, np.float32)
