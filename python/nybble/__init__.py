@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from .convert import convert, import_model
 from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
 
+# Binds ``quantize`` to the function, after the import of the package of that name inside has bound it to that.
+from .quantizing import Quantized, quantize
+
 if TYPE_CHECKING:
     from .session import Layer, Port, Session
 
@@ -24,6 +27,7 @@ __all__ = [
     "ModelError",
     "Port",
     "QuantizationError",
+    "Quantized",
     "Session",
     "UnsupportedError",
     "convert",
@@ -31,6 +35,7 @@ __all__ = [
     "import_model",
     "include_dir",
     "load",
+    "quantize",
 ]
 
 

@@ -11,8 +11,12 @@ from pathlib import Path
 from .compile import compile_graph
 from .emit import emit_nyb
 from .graph import Blocker, DType, Graph, ModelError, UnsupportedError
+from .importers.onnx import import_onnx
 from .importers.tflite import import_tflite
 from .passes import run_passes
+
+#: A protocol buffer whose first field is the number of ONNX's format (ir_version).
+_ONNX_START = b"\x08"
 
 
 def producer() -> str:
@@ -32,7 +36,9 @@ def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -
     name = "model" if isinstance(source, bytes) else Path(source).name
     if data[4:8] == b"TFL3":
         return import_tflite(data, name=name, cut=cut)
-    raise ModelError(f"{name}: expected a .tflite model, found neither its identifier nor another one known")
+    if data[:1] == _ONNX_START:
+        return import_onnx(data if isinstance(source, bytes) else Path(source), name=name)
+    raise ModelError(f"{name}: expected a .tflite or .onnx model, found the beginning of neither")
 
 
 def convert_graph(graph: Graph, *, golden: bool | None = None) -> bytes:
