@@ -198,6 +198,29 @@ def test_convert_lists_all_blockers_and_writes_nothing(tmp_path: Path) -> None:
     assert not source.with_suffix(".nyb").exists()
 
 
+def test_convert_cuts_a_float_tail_if_asked_to(tmp_path: Path) -> None:
+    source = tmp_path / "tail.tflite"
+    real = TensorSpec((1, 4), "float32")
+    source.write_bytes(
+        build(
+            {"x": TensorSpec((1, 4), "int8", 0.5, 3), "a": real, "b": real},
+            [OpSpec("DEQUANTIZE", ("x",), ("a",)), OpSpec("MUL", ("a", "a"), ("b",))],
+            inputs=("x",),
+            outputs=("b",),
+        )
+    )
+    assert "--cut" in fails("convert", source)
+    assert cli("convert", source, "--cut").exit_code == 0
+    assert source.with_suffix(".nyb").read_bytes() == nybble.convert(source, cut=True)
+
+
+def test_convert_leaves_the_golden_section_out_if_asked_to(tflite: Path) -> None:
+    assert cli("convert", tflite, "--no-golden").exit_code == 0
+    content = tflite.with_suffix(".nyb").read_bytes()
+    assert content == nybble.convert(tflite, golden=False)
+    assert content != nybble.convert(tflite)
+
+
 def test_convert_into_a_folder_that_does_not_exist(tflite: Path, tmp_path: Path) -> None:
     assert "No such file or directory" in fails("convert", tflite, tmp_path / "none" / "x.nyb")
 
@@ -374,15 +397,14 @@ def test_run_takes_a_file_for_each_input(difference: Path, tmp_path: Path) -> No
 
 
 def test_run_reads_inputs_by_name_before_order(difference: Path, tmp_path: Path) -> None:
-    x = {"subtrahend": np.full((2, 4), 8, np.int8), "minuend": np.full((2, 4), 50, np.int8)}
-    np.savez(tmp_path / "x.npz", **x)
+    left, right = np.full((2, 4), 50, np.int8), np.full((2, 4), 8, np.int8)
+    np.savez(tmp_path / "x.npz", subtrahend=right, minuend=left)
     assert cli("run", difference, tmp_path / "x.npz", "-o", tmp_path / "y.npz").exit_code == 0
     assert (np.load(tmp_path / "y.npz")["scores"] == 42).all()
-    np.savez(tmp_path / "x.npz", subtrahend=x["subtrahend"][:1], minuend=x["minuend"])
-    assert "expected as many samples for every input, found [1, 2]" in fails(
-        "run", difference, tmp_path / "x.npz"
-    )
-    np.save(tmp_path / "x.npy", x["minuend"][:1])
+    np.savez(tmp_path / "x.npz", subtrahend=right[:1], minuend=left)
+    message = fails("run", difference, tmp_path / "x.npz")
+    assert "expected as many samples for every input, found [1, 2]" in message
+    np.save(tmp_path / "x.npy", left[:1])
     message = fails("run", difference, tmp_path / "x.npy", tmp_path / "x.npz")
     assert "expected a file for input 'subtrahend' alone, found a .npz" in message
 
@@ -705,10 +727,12 @@ def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samp
 
 
 def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "test.npz", x=np.ones((7, 8), np.float32))
-    result = cli("quantize", float_model, "--data", samples, "--test", tmp_path / "test.npz")
+    np.savez(tmp_path / "test.npz", x=np.ones((7, 8), np.float32), truth=np.full(7, 3))
+    arguments = ("quantize", float_model, "--data", samples, "--test", tmp_path / "test.npz", "--force")
+    result = cli(*arguments)
     assert "(7 samples)" in result.output
     assert "accuracy" not in result.output
+    assert "accuracy    0 of 7" in cli(*arguments, "--labels-key", "truth").output
 
 
 def test_quantize_fails_with_a_message(
