@@ -285,7 +285,7 @@ static bool parse(int count, char **words, options *o) {
 }
 
 int main(int count, char **words) {
-    options o = {.seed = nyb_clock_ns(), .rounds = 20};
+    options o = {.seed = nyb_clock_ns(), .rounds = CHECK_ROUNDS};
     if (!parse(count, words, &o)) {
         fputs(usage, stderr);
         return 2;

@@ -43,6 +43,8 @@ extern const check_family check_depthwise;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;
 
+enum { CHECK_ROUNDS = 8 }; // unless the user wants others
+
 // Runs `rounds` rounds of a row. The same seed gives every row the same draws.
 check_outcome check_run(check *c, const check_family *family, const void *row, uint64_t seed,
                         uint32_t rounds);

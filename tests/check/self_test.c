@@ -138,7 +138,7 @@ static uint32_t expect(const check_family *family, const void *row, const char *
                        check_outcome expected, uint64_t seed) {
     static const char *const words[] = {"passes", "differs", "crashes"};
     static check c;
-    const check_outcome found = check_run(&c, family, row, seed, 20);
+    const check_outcome found = check_run(&c, family, row, seed, CHECK_ROUNDS);
     printf("%-32s %8u cases  %s", name, c.cases, words[found]);
     if (found != expected) {
         printf("  FAILED: expected that it %s", words[expected]);
