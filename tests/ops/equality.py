@@ -16,7 +16,7 @@ from nybble.convert import convert_graph
 from nybble.graph import Array, Graph, Node, Operator, Port, Tensor, evaluate_outputs
 from nybble.importers.tflite import import_tflite
 from nybble.passes import run_passes
-from nybble.session import Session, load_nyb
+from nybble.session import Session, cpu_levels, load_nyb
 from oracle.interpreters import EngineRefused, oracle_many
 from oracle.random_ops import Case, random_case
 from oracle.random_ops import DType as CaseType
@@ -59,8 +59,10 @@ def assert_core_equals_meaning(
     graph.check()
     wanted = evaluate_outputs(graph, arrays)
     described = ", ".join(f"{t.name} {t.shape} {t.quantization}" for t in (*tensors, output))
-    session = load_nyb(convert_graph(graph), cpu="scalar")
-    assert_same(run_core(session, arrays), wanted, f"{op}: {described}")
+    model = convert_graph(graph)
+    for cpu in cpu_levels():
+        session = load_nyb(model, cpu=cpu)
+        assert_same(run_core(session, arrays), wanted, f"{cpu}, {op}: {described}")
 
 
 def assert_equals_oracle(op_name: str, dtype: CaseType, cases: int = 250) -> None:
@@ -96,14 +98,15 @@ def assert_cases_equal_oracle(cases: Sequence[Case]) -> None:
     for case, answer in zip(cases, answers, strict=True):
         assert not isinstance(answer, EngineRefused), f"{answer}: {case.description}"
         graph = run_passes(import_tflite(case.model_bytes))
-        session = load_nyb(convert_graph(graph), cpu="scalar")
+        sessions = {cpu: load_nyb(convert_graph(graph), cpu=cpu) for cpu in cpu_levels()}
+        session = sessions["scalar"]
         inputs = [
             port.quantize(x) if port.real else x
             for port, x in zip(session.inputs, case.inputs, strict=True)
         ]
         for where, outputs in (
             ("numpy", evaluate_outputs(graph, inputs)),
-            ("C core", run_core(session, inputs)),
+            *((f"C core, {cpu}", run_core(s, inputs)) for cpu, s in sessions.items()),
         ):
             results = [
                 port.dequantize(y) if port.real else y

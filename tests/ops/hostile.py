@@ -23,15 +23,16 @@ def single(op: Operator, inputs: Sequence[Tensor], output: Tensor) -> Graph:
     return graph
 
 
-def changed(graph: Graph, **fields: Any) -> bytes:
-    """The graph's file with these fields of its one operator replaced; the hash is right."""
+def changed(graph: Graph, *, inputs: Sequence[str] | None = None, **fields: Any) -> bytes:
+    """The graph's file with these fields, or the inputs, of its one operator replaced; the hash is right."""
     compiled = compile_graph(graph)
     [node] = compiled.nodes
-    return emit_nyb(replace(compiled, nodes=(replace(node, fields={**node.fields, **fields}),)), "test")
+    node = replace(node, fields={**node.fields, **fields}, inputs=tuple(inputs or node.inputs))
+    return emit_nyb(replace(compiled, nodes=(node,)), "test")
 
 
-def assert_refused(graph: Graph, expected: str, **fields: Any) -> None:
+def assert_refused(graph: Graph, expected: str, **changes: Any) -> None:
     """Raise AssertionError unless the graph is taken as it is, and refused with ``expected`` once changed."""
     load_nyb(changed(graph))
     with pytest.raises(ModelError, match=expected):
-        load_nyb(changed(graph, **fields))
+        load_nyb(changed(graph, **changes))

@@ -51,6 +51,8 @@ def test_inputs_that_do_not_fill_the_output_are_refused() -> None:
     inputs = [Tensor("a", DType.INT8, (2, 3)), Tensor("b", DType.INT8, (2, 4))]
     graph = single(ops.Concat(1), inputs, Tensor("y", DType.INT8, (2, 7)))
     assert_refused(graph, "an axis", axis=2)
+    assert_refused(graph, "fill the output", inputs=["a"])
+    assert_refused(graph, "that fit it", inputs=["a", "b", "b"])
     # A row of the output is one element, and the inputs are not as many rows.
     inputs = [Tensor("a", DType.INT8, (2, 3)), Tensor("b", DType.INT8, (3, 3))]
     graph = single(ops.Concat(0), inputs, Tensor("y", DType.INT8, (5, 3)))

@@ -67,7 +67,7 @@ def test_multiplier_is_within_half_a_unit(real: float) -> None:
 def test_threshold_proof_holds_everywhere(scale: float, zero_point: int, reach: int) -> None:
     output = Tensor("y", DType.INT8, (1,), Quantization.per_tensor(0.1, zero_point))
     try:
-        m, s, rounding = equal_requantization(scale, reach, output)
+        [m], [s], rounding = equal_requantization(np.array([scale]), np.array([reach]), output)
     except ValueError:
         return  # refused: nothing was claimed
     rng = np.random.default_rng(reach)

@@ -69,7 +69,7 @@ def certificate(weights: Weights) -> Mapping[str, int]:
     fours = magnitude.reshape(groups * n, -1, 4)
     pairs = fours.reshape(groups * n, -1, 2)
     return {
-        "accumulator": weights.accumulator,
+        "accumulator": int(weights.reach.max(initial=0)),
         "pair": int(pairs.sum(axis=2).max(initial=0)),
         "quad": int(fours.sum(axis=2).max(initial=0)),
     }

@@ -71,6 +71,14 @@ class _Import:
     real_inputs: dict[str, str] = field(default_factory=dict)
     real_outputs: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def litert_only(self) -> bool:
+        """Whether TFLite Micro refuses the network for int4 weights with a scale per row: LiteRT rules then."""
+        return any(
+            t.dtype is DType.INT4 and len(t.shape) == 2 and t.quantization is not None and t.quantization.axis == 0
+            for t in self.tensors.values()
+        )
+
     def constant(self, name: str) -> Array:
         """The data of a constant tensor."""
         data = self.tensors[name].data
@@ -208,8 +216,10 @@ def _depthwise(g: _Import, op: _Operator) -> None:
 def _fully_connected(g: _Import, op: _Operator) -> None:
     if op.integer(1, "byte"):
         raise _Refusal("shuffled weights", "convert the model with default weights")
-    x = g.tensors[op.inputs[0]]
-    fc = ops.FullyConnected(op.flag(2), op.activation(0), legacy=x.dtype is DType.UINT8)
+    legacy = g.tensors[op.inputs[0]].dtype is DType.UINT8
+    fc = ops.FullyConnected(
+        op.flag(2), op.activation(0), legacy=legacy, real_rounding=legacy or g.litert_only
+    )
     g.emit(fc, op.inputs, op.outputs, op.label)
 
 

@@ -33,13 +33,15 @@ from .weights import Weights, accumulate, fold, require_weights
 class FullyConnected(Operator):
     """Fully connected layer with a fused activation.
 
-    legacy: of a uint8 network, where the reference rounds the double product acc * scale once.
+    legacy: of a uint8 network (see weights.fold). real_rounding: the reference rounds the double product
+    acc * scale once (LiteRT, which alone runs uint8 and per-channel int4).
     """
 
     keep_dimensions: bool = False
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
     legacy: bool = False
+    real_rounding: bool = False
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0], inputs[1].shape
@@ -56,17 +58,17 @@ class FullyConnected(Operator):
         values = require_weights(inputs[1])
         bias = inputs[2] if len(inputs) > 2 else None
         weights = fold(inputs[0], inputs[1], values[None], bias, output, legacy=self.legacy)
-        if not self.legacy:
+        if not self.real_rounding:
             return weights, self.rounding
-        product = np.float32(inputs[0].scale) * np.float32(inputs[1].scale)
-        scale = float(np.float64(product) / np.float64(output.scale))
-        multiplier, shift, rounding = equal_requantization(scale, weights.accumulator, output)
-        weights = replace(
-            weights,
-            multiplier=np.full_like(weights.multiplier, multiplier),
-            shift=np.full_like(weights.shift, shift),
+        scales = np.broadcast_to(inputs[1].quantized.scales, (values.shape[0],))
+        if self.legacy:
+            products = (np.float32(inputs[0].scale) * scales).astype(np.float64)
+        else:
+            products = np.float64(inputs[0].scale) * scales.astype(np.float64)
+        multiplier, shift, rounding = equal_requantization(
+            products / np.float64(output.scale), weights.reach, output
         )
-        return weights, rounding
+        return replace(weights, multiplier=multiplier, shift=shift), rounding
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]

@@ -20,16 +20,29 @@ def _round_away(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return (whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), 0)).astype(np.int64)
 
 
-def equal_requantization(scale: float, reach: int, output: Tensor) -> tuple[int, int, Rounding]:
-    """(multiplier, shift, rounding) that equals round(double(acc) * scale), clamped to the output's type, for
-    every abs(acc) <= reach. Single rounding takes ties up, C's round() away from zero: where the reach holds
-    a negative tie, the double rounding (away from zero) is the one that agrees.
+def equal_requantization(
+    scales: npt.NDArray[np.float64], reach: npt.NDArray[np.int64], output: Tensor
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Rounding]:
+    """Multipliers, shifts and a rounding that equal round(double(acc) * scale), clamped to the output's type, for
+    every abs(acc) <= reach; scales and reach are [channels].
 
-    Raises ValueError where no multiplier near the scale does.
+    Single rounding takes ties up, C's round() away from zero: where the reach holds a negative tie, the double
+    rounding (away from zero) is the one that agrees. Raises ValueError where neither agrees in all channels.
     """
+    for rounding in (Rounding.SINGLE, Rounding.DOUBLE):
+        found = [_equal(float(s), int(r), output, rounding) for s, r in zip(scales, reach, strict=True)]
+        pairs = [pair for pair in found if pair is not None]
+        if len(pairs) == len(found):
+            multipliers = np.array([m for m, _ in pairs], np.int64).astype(np.int32)
+            return multipliers, np.array([s for _, s in pairs], np.int32), rounding
+    raise ValueError("no 31-bit multipliers equal the reference's double products")
+
+
+def _equal(scale: float, reach: int, output: Tensor, rounding: Rounding) -> tuple[int, int] | None:
+    """(multiplier, shift) of one channel, None where no multiplier near the scale agrees."""
     base, shift = quantize_multiplier(scale)
     if base == 0:
-        return base, shift, Rounding.SINGLE
+        return base, shift
     first = output.dtype.lowest - output.zero_point
     last = output.dtype.highest - output.zero_point
     # Step k happens near (k - 0.5) / scale; a few neighbours on both sides decide which accumulator it is.
@@ -37,9 +50,8 @@ def equal_requantization(scale: float, reach: int, output: Tensor) -> tuple[int,
     near = np.clip(centres[:, None] + np.arange(-2, 4), -reach, reach).astype(np.int64)
     near = np.unique(np.concatenate([near.reshape(-1), np.array([-reach, reach], np.int64)]))
     wanted = np.clip(_round_away(near.astype(np.float64) * scale), first, last)
-    for rounding in (Rounding.SINGLE, Rounding.DOUBLE):
-        for delta in (0, -1, 1, -2, 2):
-            found = requantize(near, base + delta, shift, rounding)
-            if np.array_equal(np.clip(found, first, last), wanted):
-                return base + delta, shift, rounding
-    raise ValueError(f"no 31-bit multiplier equals the reference's double product for the scale {scale!r}")
+    for delta in (0, -1, 1, -2, 2):
+        found = requantize(near, base + delta, shift, rounding)
+        if 0 <= base + delta < 1 << 31 and np.array_equal(np.clip(found, first, last), wanted):
+            return base + delta, shift
+    return None

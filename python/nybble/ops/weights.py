@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import DType, Tensor
-from .requantize import quantize_multipliers
+from .requantize import quantize_multipliers, require_reach
 
 #: The largest accumulator that the kernels hold.
 INT32_MAX = (1 << 31) - 1
@@ -29,8 +29,8 @@ class Weights:
     bias: npt.NDArray[np.int32]
     multiplier: npt.NDArray[np.int32]
     shift: npt.NDArray[np.int32]
-    accumulator: int
-    """Bound of abs(accumulator) for every input of the input's type (a certificate)."""
+    reach: npt.NDArray[np.int64]
+    """Bound of abs(accumulator) of each channel for every input of the input's type (a certificate)."""
 
 
 def fold(
@@ -64,13 +64,13 @@ def fold(
             raise ValueError(f"expected {groups * n} biases, found {bias.data.size}")
         added = bias.data.astype(np.int64).reshape(-1)
     folded = added + k * zx * zw - zx * sums
-    # |sum (x - zx)(w - zw) + bias|: the true accumulator; and the partial sum that the kernel holds
-    # before the zero points cancel. Both must fit.
+    # The sum itself; the folded bias, which has to be stored, is checked too.
     reach = max(abs(x.dtype.lowest - zx), abs(x.dtype.highest - zx))
-    exact = int((np.abs(wide - zw).sum(axis=1) * reach + np.abs(added)).max(initial=0))
-    if exact > INT32_MAX or int(np.abs(folded).max(initial=0)) > INT32_MAX:
+    bounds = np.abs(wide - zw).sum(axis=1) * reach + np.abs(added)
+    largest = max(int(bounds.max(initial=0)), int(np.abs(folded).max(initial=0)))
+    if largest > INT32_MAX:
         raise ValueError(
-            f"the sum over {k} products may reach {exact}, more than an int32 accumulator holds"
+            f"the sum over {k} products may reach {largest}, more than an int32 accumulator holds"
         )
     scales = weights.quantized.scales.astype(np.float64)
     if scales.size not in (1, groups * n):
@@ -80,8 +80,10 @@ def fold(
         products = (np.float32(x.scale) * weights.quantized.scales).astype(np.float64)
     products = np.broadcast_to(products, (groups * n,))
     multiplier, shift = quantize_multipliers(products / np.float64(output.scale))
+    for bound, m, s in zip(bounds, multiplier, shift, strict=True):
+        require_reach(int(bound), int(m), int(s))
     return Weights(
-        values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, exact
+        values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, bounds
     )
 
 

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CONV_2D and DEPTHWISE_CONV_2D: strides, dilations, groups, padding, 8, 4 and 2 bit weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nybble import ops
+from nybble.graph import DType, Quantization, Rounding, Tensor
+from oracle.random_ops import OPERATORS
+from oracle.random_ops import DType as CaseType
+
+from . import drawing
+from .equality import assert_core_equals_meaning, assert_equals_oracle
+
+WEIGHT_TYPES = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}
+
+
+@pytest.mark.parametrize(
+    ("op_name", "dtype"),
+    [(op, dtype) for op in ("CONV_2D", "DEPTHWISE_CONV_2D", "PAD_CONV_2D") for dtype in OPERATORS[op]],
+)
+def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
+    assert_equals_oracle(op_name, dtype)
+
+
+def drawn_weights(
+    data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0
+) -> Tensor:
+    """Weights of 8, 4 or 2 bits over their whole range, scales per channel along an axis."""
+    bits = data.draw(st.sampled_from((8, 4, 2)))
+    half = 1 << (bits - 1)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    kind = data.draw(st.sampled_from(("random", "lowest", "highest")))
+    values = rng.integers(-half, half, shape)
+    values = {"random": values, "lowest": np.full(shape, -half), "highest": np.full(shape, half - 1)}[kind]
+    n = shape[axis]
+    scales = tuple(float(np.float32(2.0**e)) for e in rng.uniform(-12, 0, n))
+    quantization = Quantization(scales, (zero_point,) * n, axis)
+    if n == 1 or data.draw(st.booleans()):
+        quantization = Quantization((scales[0],), (zero_point,))
+    return Tensor("w", WEIGHT_TYPES[bits], shape, quantization, values.astype(np.int8))
+
+
+def drawn_bias(data: st.DataObject, channels: int) -> Tensor:
+    """Biases of any size up to 2^28."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    size = 1 << data.draw(st.integers(0, 28))
+    return Tensor("b", DType.INT32, (channels,), None, rng.integers(-size, size, channels, np.int32))
+
+
+def drawn_output(data: st.DataObject, shape: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
+    """An output of any scale for which results cannot pass int32."""
+    scale = x.scale * max(w.quantized.scale) * 2.0 ** data.draw(st.floats(0, 24))
+    return drawing.tensor("y", shape, Quantization.per_tensor(scale, data.draw(drawing.ZERO_POINTS)))
+
+
+def drawn_window(data: st.DataObject, height: int, width: int) -> ops.Window:
+    """A window that fits, with any padding, stride and dilation."""
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
+
+    padding = (pair(0, 3), pair(0, 3))
+    size, dilation = pair(1, 4), pair(1, 3)
+    size = (min(size[0], height + sum(padding[0])), min(size[1], width + sum(padding[1])))
+    for axis, extent in enumerate((height, width)):
+        if dilation[axis] * (size[axis] - 1) + 1 > extent + sum(padding[axis]):
+            dilation = (1, 1)
+    return ops.Window(size, pair(1, 3), dilation, padding)
+
+
+def drawn_image(data: st.DataObject, channels: int) -> Tensor:
+    """A small batch of images."""
+    batch, height, width = (data.draw(st.integers(1, n)) for n in (2, 9, 9))
+    return drawing.tensor("x", (batch, height, width, channels), data.draw(drawing.QUANTIZATIONS))
+
+
+@given(st.data())
+def test_conv2d_core_equals_meaning(data: st.DataObject) -> None:
+    groups = data.draw(st.sampled_from((1, 1, 2, 3)))
+    per_group, outputs = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 19)) * groups
+    x = drawn_image(data, per_group * groups)
+    window = drawn_window(data, *x.shape[1:3])
+    w = drawn_weights(data, (outputs, *window.size, per_group), 0, data.draw(st.sampled_from((0, 0, 5, -100))))
+    op = ops.Conv2d(
+        window,
+        groups,
+        data.draw(st.sampled_from(list(ops.Activation))),
+        data.draw(st.sampled_from(list(Rounding))),
+    )
+    tensors = [x, w] + ([drawn_bias(data, outputs)] if data.draw(st.booleans()) else [])
+    y = drawn_output(data, op.shapes(tensors)[0], x, w)
+    assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape))])
+
+
+@given(st.data())
+def test_depthwise_core_equals_meaning(data: st.DataObject) -> None:
+    x = drawn_image(data, data.draw(st.integers(1, 35)))
+    window = drawn_window(data, *x.shape[1:3])
+    w = drawn_weights(data, (1, *window.size, x.shape[3]), 3, data.draw(st.sampled_from((0, 0, 127, -128))))
+    op = ops.DepthwiseConv2d(
+        window, data.draw(st.sampled_from(list(ops.Activation))), data.draw(st.sampled_from(list(Rounding)))
+    )
+    tensors = [x, w] + ([drawn_bias(data, x.shape[3])] if data.draw(st.booleans()) else [])
+    y = drawn_output(data, op.shapes(tensors)[0], x, w)
+    assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape))])
+
+
+def test_an_accumulator_beyond_int32_is_refused() -> None:
+    x = drawing.tensor("x", (1, 1, 1, 70_000), Quantization.per_tensor(1.0, -128))
+    values = np.full((1, 1, 1, 70_000), 127, np.int8)
+    w = Tensor("w", DType.INT8, values.shape, Quantization.per_tensor(1.0, 0), values)
+    y = drawing.tensor("y", (1, 1, 1, 1), Quantization.per_tensor(1e6, 0))
+    with pytest.raises(ValueError, match="more than an int32 accumulator holds"):
+        ops.Conv2d(ops.Window((1, 1))).lower([x, w], [y])
+
+
+def test_a_result_past_int32_is_refused() -> None:
+    x = drawing.tensor("x", (1, 1, 1, 8), Quantization.per_tensor(1.0, 0))
+    w = Tensor("w", DType.INT8, (1, 1, 1, 8), Quantization.per_tensor(1.0, 0), np.ones((1, 1, 1, 8), np.int8))
+    y = drawing.tensor("y", (1, 1, 1, 1), Quantization.per_tensor(2.0**-24, 0))
+    with pytest.raises(ValueError, match="results pass int32"):
+        ops.Conv2d(ops.Window((1, 1))).lower([x, w], [y])
