@@ -72,12 +72,15 @@ static __attribute__((noinline, unused)) void nyb_store_some(int8_t *c, size_t c
     }
 }
 
-NYB_INLINE void nyb_store_rows(int8_t *c, size_t c_stride, const int8x8_t *x, const int rows, uint32_t width) {
+// x[h]: rows 2h and 2h + 1.
+NYB_INLINE void nyb_store_rows(int8_t *c, size_t c_stride, const int8x16_t *x, const int rows, uint32_t width) {
     if (width == 8) {
-        NYB_EACH (i, rows) vst1_s8(c + (size_t)i * c_stride, x[i]);
+        NYB_EACH (i, rows) {
+            vst1_s8(c + (size_t)i * c_stride, i % 2 == 0 ? vget_low_s8(x[i / 2]) : vget_high_s8(x[i / 2]));
+        }
     } else {
         int8_t bytes[8][8];
-        NYB_EACH (i, rows) vst1_s8(bytes[i], x[i]);
+        NYB_EACH (h, (rows + 1) / 2) vst1q_s8(bytes[2 * h], x[h]);
         nyb_store_some(c, c_stride, (const int8_t(*)[8])bytes, rows, width);
     }
 }
@@ -104,16 +107,16 @@ static __attribute__((noinline, unused)) void nyb_finish_wide(const int32_t (*ac
             const int32x4_t scaled = vuzp1q_s32(vreinterpretq_s32_s64(y[0]), vreinterpretq_s32_s64(y[1]));
             x[q] = vqmovn_s32(vaddq_s32(scaled, vdupq_n_s32(output->zero_point)));
         }
-        const int8x8_t narrow = vqmovn_s16(vcombine_s16(x[0], x[1]));
-        const int8x8_t clamped = vmax_s8(vmin_s8(narrow, vdup_n_s8((int8_t)output->maximum)),
-                                         vdup_n_s8((int8_t)output->minimum));
+        const int8x16_t narrow = vcombine_s8(vqmovn_s16(vcombine_s16(x[0], x[1])), vdup_n_s8(0));
+        const int8x16_t clamped = vmaxq_s8(vminq_s8(narrow, vdupq_n_s8((int8_t)output->maximum)),
+                                           vdupq_n_s8((int8_t)output->minimum));
         nyb_store_rows(c + (size_t)i * c_stride, c_stride, &clamped, 1, width);
     }
 }
 
 NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const bool twice,
                                   const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
-    int8x8_t x[9];
+    int16x8_t narrow[8];
     NYB_EACH (i, rows) {
         int32x4_t v[2];
         NYB_EACH (q, 2) {
@@ -127,14 +130,13 @@ NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const boo
             v[q] = vrshlq_s32(v[q], panel->down[q]);
         }
         // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
-        x[i] = vqmovn_s16(vqaddq_s16(vqmovn_high_s32(vqmovn_s32(v[0]), v[1]), panel->zero_point));
+        narrow[i] = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(v[0]), v[1]), panel->zero_point);
     }
-    x[rows] = vdup_n_s8(0);
+    int8x16_t x[4];
     NYB_EACH (h, (rows + 1) / 2) {
-        const int8x16_t two = vcombine_s8(x[2 * h], x[2 * h + 1]);
-        const int8x16_t clamped = vmaxq_s8(vminq_s8(two, panel->maximum), panel->minimum);
-        x[2 * h] = vget_low_s8(clamped);
-        x[2 * h + 1] = vget_high_s8(clamped);
+        const int8x8_t even = vqmovn_s16(narrow[2 * h]);
+        x[h] = 2 * h + 1 < rows ? vqmovn_high_s16(even, narrow[2 * h + 1]) : vcombine_s8(even, vdup_n_s8(0));
+        x[h] = vmaxq_s8(vminq_s8(x[h], panel->maximum), panel->minimum);
     }
     nyb_store_rows(c, c_stride, x, rows, panel->width);
 }

@@ -50,28 +50,31 @@ NYB_INLINE void add_chunk(int32x4_t (*acc)[2], const int8x16_t *a, const uint8_t
 
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
                      const int bits) {
-    const uint32_t planes = 8 / (uint32_t)bits;
+    const uint32_t steps = (uint32_t)bits / 2; // in a chunk
     const uint32_t depth = args->depth;
+    const size_t stride = args->a_stride;
+    const int8_t *a = args->a + m * stride;
     const uint8_t *w = panel->weights;
-    const int8_t *row[ROWS];
     int32x4_t acc[ROWS][2];
-    int8x16_t a[ROWS];
+    int8x16_t x[ROWS];
     NYB_EACH (i, rows) {
-        row[i] = args->a + (m + (uint32_t)i) * args->a_stride;
-        acc[i][0] = acc[i][1] = vdupq_n_s32(0);
+        NYB_EACH (q, 2) acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
     }
     uint32_t k = 0;
-    for (; depth - k >= CHUNK; k += CHUNK, w += 4 / planes * NYB_PANEL_STEP_BYTES) {
-        NYB_EACH (i, rows) a[i] = vld1q_s8(row[i] + k);
-        add_chunk(acc, a, w, 4 / planes, rows, bits);
+    for (; depth - k >= CHUNK; k += CHUNK, w += steps * NYB_PANEL_STEP_BYTES) {
+        NYB_EACH (i, rows) x[i] = vld1q_s8(a + (size_t)i * stride + k);
+        add_chunk(acc, x, w, steps, rows, bits);
     }
     if (k < depth) {
-        nyb_read16(a, row[0], args->a_stride, rows, k, depth);
-        add_chunk(acc, a, w, nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR), rows, bits);
+        nyb_read16(x, a, stride, rows, k, depth);
+        add_chunk(acc, x, w, nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR), rows, bits);
     }
     if (bits < 8) {
         NYB_EACH (i, rows) {
-            NYB_EACH (q, 2) acc[i][q] = bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
+            NYB_EACH (q, 2) {
+                const int32x4_t sums = bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
+                acc[i][q] = vaddq_s32(sums, panel->bias[q]);
+            }
         }
     }
     nyb_gemm_put(args, panel, m, rows, acc);

@@ -169,6 +169,9 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uin
     } else {
         sum_low_bits(acc, args, a, panel->weights, rows, bits);
     }
+    NYB_EACH (i, rows) {
+        NYB_EACH (q, 2) acc[i][q] = vaddq_s32(acc[i][q], panel->bias[q]);
+    }
     nyb_gemm_put(args, panel, m, rows, acc);
 }
 
