@@ -2,6 +2,7 @@
 // nyb info: what a model is. The JSON has the names of Python's `nybble info --json`.
 #include "nyb/command.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct totals {
@@ -26,9 +27,14 @@ static void json_port(const nyb_tensor *port, const char *separator) {
     for (uint32_t i = 0; i < port->rank; i++) {
         printf("%s%lu", i > 0 ? ", " : "", (unsigned long)port->shape[i]);
     }
-    printf("], \"dtype\": \"%s\", \"scale\": %.9g, \"zero_point\": %ld, \"real\": %s, \"bytes\": %llu}",
-           type_name(port->type), (double)port->scale, (long)port->zero_point, port->real ? "true" : "false",
-           (unsigned long long)port->bytes);
+    printf("], \"dtype\": \"%s\", \"scale\": ", type_name(port->type));
+    if (isfinite(port->scale)) {
+        printf("%.9g", (double)port->scale);
+    } else { // JSON has no word for what a hostile file can hold
+        fputs("null", stdout);
+    }
+    printf(", \"zero_point\": %ld, \"real\": %s, \"bytes\": %llu}", (long)port->zero_point,
+           port->real ? "true" : "false", (unsigned long long)port->bytes);
 }
 
 static void json_operator(const loaded *m, uint32_t i) {

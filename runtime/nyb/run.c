@@ -117,7 +117,7 @@ static void print_best(const loaded *m, uint32_t top) {
         const int64_t value = element(&output, at);
         printf("%6llu  %6lld", (unsigned long long)at, (long long)value);
         if (output.scale != 0) {
-            printf("  %12.6g", (double)output.scale * (double)(value - output.zero_point));
+            printf("  %12.6g", (double)output.scale * ((double)value - output.zero_point));
         }
         uint32_t length;
         const char *label = nyb_label(&m->model, at, &length);

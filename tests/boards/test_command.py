@@ -125,6 +125,14 @@ def test_hostile_names_are_escaped(nyb: Program, tmp_path: Path) -> None:
     assert b"\x1b" not in nyb("info", path).stdout
 
 
+def test_json_of_a_scale_that_is_no_number(nyb: Program, small: Path) -> None:
+    content = small.read_bytes()
+    scale = struct.pack("<f", 0.05)
+    assert content.count(scale) == 1
+    small.write_bytes(sealed(content.replace(scale, struct.pack("<f", float("nan")))))
+    assert json.loads(nyb("info", small, "--json").stdout)["inputs"][0]["scale"] is None
+
+
 def test_verify_names_the_first_operator_that_differs(nyb: Program, small: Path) -> None:
     content = small.read_bytes()
     session = nybble.load(content)
