@@ -106,6 +106,13 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                                     pair_limit, pair);
                 }
             }
+            // Kernels multiply the padding with whatever activations stand there.
+            const uint32_t step = w.kr * (8 / w.bits);
+            for (uint32_t k = w.depth; k < (w.depth + step - 1) / step * step; k++) {
+                if (weight(&w, data, n, k) != 0) {
+                    return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "padding weights of 0", 0, k);
+                }
+            }
             if (w.weight_sum[channel] != sum) {
                 return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "the sum of a channel's weights", sum,
                                 w.weight_sum[channel]);

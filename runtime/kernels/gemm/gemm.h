@@ -3,8 +3,9 @@
 //
 //   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k < depth
 //
-// a: rows of `depth` int8, `a_stride` bytes apart; nothing beyond a row's depth is read.
-// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to NYB_ALIGNMENT.
+// a: rows of `depth` int8, `a_stride` bytes apart (rows may overlap); nothing beyond a row's depth is read.
+// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what pads
+//   the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
 // row_bias: one int32 per row, or NULL.
 // factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
