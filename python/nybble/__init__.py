@@ -59,7 +59,7 @@ def load(
         with Path(source).open("rb") as file:
             head = file.read(8)[4:8]
     if head != b"NYB0":
-        source = convert(source)
+        source = convert(source, golden=False)
     return load_nyb(source, threads=threads, cpu=cpu)
 
 
