@@ -190,6 +190,23 @@ def test_hard_swish_is_recognized(case: str) -> None:
     assert kinds(check(net, y)) == ["Conv2d", "HardSwish"]
 
 
+def test_what_is_not_hard_swish_stays_a_product() -> None:
+    net = Network()
+    x = net.input([1, 2, 5, 5])
+    y = net.node("Mul", x, net.node("HardSigmoid", x, alpha=1 / 6, beta=0.4))
+    assert kinds(check(net, y)) == ["Affine", "Mul"]
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_padding_joins_the_convolution(group: int) -> None:
+    net = Network()
+    y = net.node("Pad", net.input([1, 3, 6, 7]), net.integers(0, 0, 2, 1, 0, 0, 0, 3))
+    y = net.conv(y, (3, 3 // group, 3, 3), group=group, pads=[1, 0, 0, 1])
+    graph = check(net, y)
+    assert len(graph.nodes) == 1
+    assert graph.nodes[0].op.window.padding == ((3, 0), (1, 4))
+
+
 ELEMENTWISE: dict[str, Callable[[Network, str], str]] = {
     "clip": lambda n, x: n.node("Clip", x, n.constant(-0.3), n.constant(0.8)),
     "relu6": lambda n, x: n.node("Clip", x, n.constant(0), n.constant(6)),

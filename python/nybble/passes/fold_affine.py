@@ -88,16 +88,13 @@ def _fold(tensors: dict[str, Tensor], node: Node, reader: Node) -> list[Node] | 
         if held is None:
             return None
         bias = held.astype(np.float64)
-    folded = {
-        node.inputs[1]: weights.data.astype(np.float64) * factor.reshape(shape),
-        node.inputs[2] if len(node.inputs) > 2 else f"{node.inputs[1]}/bias": bias * factor
-        + offset,
-    }
+    bias_name = node.inputs[2] if len(node.inputs) > 2 else f"{weights.name}/bias"
     names = []
-    for like, values in folded.items():
-        name = fresh(
-            tensors, like if like.endswith("/folded") or like not in tensors else f"{like}/folded"
-        )
+    for like, values in (
+        (weights.name, weights.data.astype(np.float64) * factor.reshape(shape)),
+        (bias_name, bias * factor + offset),
+    ):
+        name = fresh(tensors, f"{like}/folded")
         tensors[name] = constant(name, values.astype(np.float32))
         names.append(name)
     op = replace(node.op, activation=activation)  # type: ignore[call-arg]
