@@ -32,6 +32,13 @@ def test_every_input_equals_the_oracle(dtype: str) -> None:
     assert_tables_equal_oracle("QUANTIZE", dtype, drawing.rescalings(dtype), [{}])
 
 
+@pytest.mark.parametrize(("dtype", "shift"), [("int8", 0), ("uint8", 128)])
+def test_the_precision_of_the_scales_matters(dtype: str, shift: int) -> None:
+    # One input where float32 and double quotients of the scales give different outputs.
+    rescaling = (0.043227680027484894, -1 + shift, 0.026261184364557266, -68 + shift)
+    assert_tables_equal_oracle("QUANTIZE", dtype, [rescaling], [{}])
+
+
 @pytest.mark.parametrize(("source", "result"), [("int8", "uint8"), ("uint8", "int8")])
 def test_every_input_of_the_other_sign_equals_the_oracle(source: str, result: str) -> None:
     limits = np.iinfo(source)

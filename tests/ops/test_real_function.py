@@ -36,6 +36,13 @@ def test_every_input_equals_the_oracle(
     assert_tables_equal_oracle(op_name, dtype, drawing.rescalings(dtype), [options])
 
 
+def test_the_product_with_the_inverse_scale_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    # One input of each where a quotient by the scale gives another output.
+    monkeypatch.setitem(single_op.OPTIONS_TABLES, "ELU", OPTIONS_TABLES["ELU"])
+    scales = (0.0210921261459589, 0.07593165338039398), (0.0002469463797751814, 0.013170474208891392)
+    assert_tables_equal_oracle("ELU", "int8", [(x, 0, y, 0) for x, y in scales], [{}])
+
+
 def test_every_square_root_equals_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(single_op.OPTIONS_TABLES, "SQRT", OPTIONS_TABLES["SQRT"])
     # LiteRT refuses negative numbers, so the zero point is the lowest integer.

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nybble import ops
 from nybble.graph import Quantization, Rounding
+from oracle.interpreters import oracle
+from oracle.random_ops import Case
 from oracle.random_ops import DType as CaseType
+from oracle.single_op import OpSpec, TensorSpec, build
 
 from . import drawing
-from .equality import assert_core_equals_meaning, assert_equals_oracle
+from .equality import assert_cases_equal_oracle, assert_core_equals_meaning, assert_equals_oracle
 from .hostile import assert_refused, single
 
 
@@ -22,6 +25,21 @@ from .hostile import assert_refused, single
 @pytest.mark.parametrize("op_name", ["MEAN", "SUM"])
 def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
     assert_equals_oracle(op_name, dtype)
+
+
+def test_the_truncated_division_by_the_count_matters() -> None:
+    # 617 elements that sum to 60 960: with the multiplier rounded instead the mean would be 119.
+    x = np.full((1, 617), 98, np.int8)
+    x[0, : 60960 - 98 * 617] += 1
+    tensors = {
+        "x": TensorSpec(x.shape, "int8", 0.04680745303630829),
+        "axes": TensorSpec((1,), "int32", data=np.array([1])),
+        "y": TensorSpec((1,), "int8", 0.039026860147714615),
+    }
+    mean = OpSpec("MEAN", ("x", "axes"), ("y",), {"keep_dims": False})
+    model = build(tensors, [mean], ("x",), ("y",))
+    assert_cases_equal_oracle([Case(model, [x], "617 elements")])
+    assert oracle(model, [x])[0][0].tolist() == [118]
 
 
 @given(st.data())
