@@ -60,10 +60,11 @@ class Port:
         ratio = np.asarray(values, np.float32) / np.float32(self.scale)
         if not np.all(np.isfinite(ratio)):
             raise ValueError(f"expected finite numbers for {self.name!r}")
-        rounded = np.copysign(np.floor(np.abs(ratio) + np.float32(0.5)), ratio)
+        # In double, where adding one half is exact: 0.49999997 must not become 1.
+        rounded = np.copysign(np.floor(np.abs(ratio.astype(np.float64)) + 0.5), ratio)
         limits = np.iinfo(self.dtype)
-        shifted = rounded.astype(np.float64) + self.zero_point
-        return np.clip(shifted, limits.min, limits.max).astype(self.dtype)
+        result: Array = np.clip(rounded + self.zero_point, limits.min, limits.max).astype(self.dtype)
+        return result
 
     def dequantize(self, values: Array) -> npt.NDArray[np.float32]:
         """scale * (values - zero_point) in float32; the integers themselves where there is no scale."""

@@ -58,5 +58,5 @@ def test_the_section_can_be_left_out_and_asked_for() -> None:
     graph = small_graph()
     without = convert_graph(graph, golden=False)
     assert convert_graph(graph) == convert_graph(graph, golden=True)
-    assert len(without) < len(convert_graph(graph))
+    assert without != convert_graph(graph)
     nybble.load(without).verify()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..compile import Compiled
-from ..graph import Array, Tensor, evaluate
+from ..graph import Array, DType, Tensor, evaluate
 
 #: Networks of more multiply-accumulates get no golden section unless asked for; numpy takes about a
 #: second for as many.
@@ -31,11 +31,16 @@ def golden_input(tensor: Tensor, index: int) -> Array:
     blocks = range(-(-tensor.nbytes // hashlib.sha256().digest_size))
     stream = b"".join(hashlib.sha256(seed + block.to_bytes(8, "little")).digest() for block in blocks)
     raw = np.frombuffer(stream[: tensor.nbytes], tensor.dtype.numpy.newbyteorder("<")).reshape(tensor.shape)
-    span = tensor.dtype.highest - tensor.dtype.lowest + 1
-    if span == 1 << 8 * raw.dtype.itemsize:
+    if _takes_every_byte(tensor.dtype):
         return raw.astype(tensor.dtype.numpy)
+    span = tensor.dtype.highest - tensor.dtype.lowest + 1
     small = raw.view(np.uint8).astype(np.int64) % span
     return (small + tensor.dtype.lowest).astype(tensor.dtype.numpy)
+
+
+def _takes_every_byte(dtype: DType) -> bool:
+    """Whether every pattern of bytes is a value of the type."""
+    return dtype.highest - dtype.lowest + 1 == 1 << 8 * dtype.numpy.itemsize
 
 
 def _bytes(array: Array, tensor: Tensor) -> bytes:
@@ -43,7 +48,8 @@ def _bytes(array: Array, tensor: Tensor) -> bytes:
 
 
 def golden_fields(compiled: Compiled, wanted: bool | None = None) -> Mapping[str, Any] | None:
-    """The fields of the Golden table: the inputs' bytes, and the digest of each operator's output.
+    """The fields of the Golden table: the digest of each operator's output, and the inputs' bytes where the core
+    cannot make them itself (golden_input of a type that takes every byte needs no storage).
 
     A digest is the first 8 bytes, little endian, of SHA-256. wanted: None leaves it to the size of the
     network (AUTOMATIC_MACS). Returns None where there is to be no table.
@@ -59,7 +65,7 @@ def golden_fields(compiled: Compiled, wanted: bool | None = None) -> Mapping[str
         hashlib.sha256(_bytes(values[node.outputs[0]], graph.tensors[node.outputs[0]])).digest()[:8]
         for node in compiled.nodes
     ]
-    return {
-        "inputs": np.frombuffer(b"".join(map(_bytes, inputs, tensors)), np.uint8),
-        "digests": np.array([int.from_bytes(d, "little") for d in digests], np.uint64),
-    }
+    fields = {"digests": np.array([int.from_bytes(d, "little") for d in digests], np.uint64)}
+    if not all(_takes_every_byte(tensor.dtype) for tensor in tensors):
+        fields["inputs"] = np.frombuffer(b"".join(map(_bytes, inputs, tensors)), np.uint8)
+    return fields

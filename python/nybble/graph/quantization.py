@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,12 @@ class DType(enum.Enum):
     FLOAT32 = "FLOAT32"
 
     @property
-    def numpy(self) -> np.dtype:
+    def numpy(self) -> np.dtype[Any]:
         """The numpy type that holds one element (int4 and int2 are held in int8)."""
         if self in (DType.INT4, DType.INT2):
             return np.dtype(np.int8)
-        return np.dtype(self.value.lower())
+        found: np.dtype[Any] = np.dtype(self.value.lower())
+        return found
 
     @property
     def bits(self) -> int:

@@ -676,13 +676,17 @@ def _elements(raw: Array, dtype: DType, shape: tuple[int, ...], what: str) -> Ar
     needed = -(-count * dtype.bits // 8)
     if raw.size != needed:
         raise ModelError(f"{what}: {dtype.value.lower()} {shape} takes {needed} bytes, found {raw.size}")
+    values: Array
     if dtype.bits >= 8:
-        return np.frombuffer(raw.tobytes(), dtype.numpy.newbyteorder("<"), count).astype(dtype.numpy).reshape(shape)
+        values = np.frombuffer(raw.tobytes(), dtype.numpy.newbyteorder("<"), count)
+        values = values.astype(dtype.numpy).reshape(shape)
+        return values
     per_byte, mask = 8 // dtype.bits, (1 << dtype.bits) - 1
     shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(dtype.bits)
     fields = ((raw[:, None] >> shifts) & mask).reshape(-1)[:count].astype(np.int16)
     half = 1 << (dtype.bits - 1)
-    return ((fields ^ half) - half).astype(np.int8).reshape(shape)
+    values = ((fields ^ half) - half).astype(np.int8).reshape(shape)
+    return values
 
 
 def import_tflite(source: str | Path | bytes, *, name: str = "", cut: bool = False) -> Graph:

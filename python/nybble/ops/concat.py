@@ -105,7 +105,8 @@ class Rescale(Lookup):
         bias = np.float32(x.dtype.lowest - x.zero_point) * scale
         scaled = (domain(x) - x.dtype.lowest).astype(np.float32) * scale + bias
         rounded = np.copysign(np.floor(np.abs(scaled.astype(np.float64)) + 0.5), scaled)
-        return np.clip(rounded + y.zero_point, y.dtype.lowest, y.dtype.highest).astype(np.int64)
+        shifted: Array = np.clip(rounded + y.zero_point, y.dtype.lowest, y.dtype.highest).astype(np.int64)
+        return shifted
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [arrays[0]]
