@@ -5,8 +5,8 @@
 
 // What each output row (or column) reads: int32 lower[], upper[], lower_weight[], upper_weight[].
 typedef struct table {
-    const int32_t *lower;
-    const int32_t *upper;
+    const uint32_t *lower;
+    const uint32_t *upper;
     const int32_t *lower_weight;
     const int32_t *upper_weight;
 } table;
@@ -34,9 +34,9 @@ static nyb_status check_shapes(const nyb_node *node, nyb_error *why) {
     return NYB_OK;
 }
 
-static bool within(const int32_t *indices, uint32_t count, uint32_t extent) {
+static bool within(const uint32_t *indices, uint32_t count, uint32_t extent) {
     for (uint32_t i = 0; i < count; i++) {
-        if (indices[i] < 0 || (uint32_t)indices[i] >= extent) {
+        if (indices[i] >= extent) {
             return false;
         }
     }
@@ -65,8 +65,9 @@ static nyb_status check_nearest(const nyb_node *node, nyb_error *why) {
 }
 
 static table table_of(const nyb_node *node, uint32_t slot, uint32_t count) {
-    const int32_t *numbers = nyb_get_span(&node->options, slot).data;
-    return (table){numbers, numbers + count, numbers + 2 * (size_t)count, numbers + 3 * (size_t)count};
+    const uint32_t *indices = nyb_get_span(&node->options, slot).data;
+    const int32_t *weights = (const int32_t *)(indices + 2 * (size_t)count);
+    return (table){indices, indices + count, weights, weights + count};
 }
 
 // Weights with which no sum leaves int32 and no result leaves int8: those of a mean, or of one row alone.
@@ -139,8 +140,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
 }
 
 // The input row that an output line reads by the given indices.
-static const int8_t *row_of(const resize_plan *p, uint32_t line, const int32_t *indices) {
-    const size_t row = (size_t)(line / p->out_height) * p->height + (size_t)indices[line % p->out_height];
+static const int8_t *row_of(const resize_plan *p, uint32_t line, const uint32_t *indices) {
+    const size_t row = (size_t)(line / p->out_height) * p->height + indices[line % p->out_height];
     return p->x + row * p->width * p->channels;
 }
 
@@ -154,7 +155,7 @@ static void nearest_line(void *context, uint32_t line, uint32_t thread) {
     const int8_t *row = row_of(p, line, p->rows.lower);
     int8_t *y = output_of(p, line);
     for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
-        memcpy(y, row + (size_t)p->columns.lower[i] * p->channels, p->channels);
+        memcpy(y, row + p->columns.lower[i] * p->channels, p->channels);
     }
 }
 
@@ -168,8 +169,8 @@ static void fixed_line(void *context, uint32_t line, uint32_t thread) {
     const bool away = p->method == NYB_RESIZE_METHOD_FIXED_AWAY;
     int8_t *y = output_of(p, line);
     for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
-        const size_t left = (size_t)p->columns.lower[i] * p->channels;
-        const size_t right = (size_t)p->columns.upper[i] * p->channels;
+        const size_t left = p->columns.lower[i] * p->channels;
+        const size_t right = p->columns.upper[i] * p->channels;
         const int32_t wl = p->columns.lower_weight[i], wr = p->columns.upper_weight[i];
         const int32_t al = wa * wl, ar = wa * wr, bl = wb * wl, br = wb * wr;
         for (size_t c = 0; c < p->channels; c++) {
@@ -209,8 +210,8 @@ static void float32_line(void *context, uint32_t line, uint32_t thread) {
     const weight wb = weight_of(p->rows.upper_weight[line % p->out_height]);
     int8_t *y = output_of(p, line);
     for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
-        const size_t left = (size_t)p->columns.lower[i] * p->channels;
-        const size_t right = (size_t)p->columns.upper[i] * p->channels;
+        const size_t left = p->columns.lower[i] * p->channels;
+        const size_t right = p->columns.upper[i] * p->channels;
         const weight wl = weight_of(p->columns.lower_weight[i]), wr = weight_of(p->columns.upper_weight[i]);
         for (size_t c = 0; c < p->channels; c++) {
             nyb_float32 total = add_product((nyb_float32){0, 0}, above[left + c], wa, wl);
