@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from oracle.random_ops import DType as CaseType
 
 from . import drawing
 from .equality import assert_core_equals_meaning, assert_equals_oracle, assert_same, run_core
-from .hostile import assert_refused, single
+from .hostile import assert_refused, changed, single
 
 ONE = Quantization.per_tensor(1.0, 0)
 COORDINATES = ((False, False), (True, False), (False, True))  # align corners, half pixel centers
@@ -57,6 +58,45 @@ def test_float32_in_integers(n: int, out: int, coordinates: tuple[bool, bool]) -
     op = ops.ResizeBilinear((out, 7), *coordinates, ResizeMethod.FLOAT32)
     array = np.random.default_rng(n).choice([-128, -127, 0, 1, 126, 127], shape).astype(np.int8)
     assert_core_equals_meaning(op, inputs, output, [array])
+
+
+def _weights(rng: np.random.Generator, count: int, negative: bool) -> npt.NDArray[np.float32]:
+    """Pairs of weights [2, count]: of any size from 2^-60 on, or 1 + f and -f."""
+    mantissa = rng.choice([1.0, 1 + 2.0**-23, 1.5, 2 - 2.0**-23, *rng.uniform(1, 2, 4)], (2, count))
+    low = rng.choice([-60, -30, -26, -2])
+    values = (mantissa * 2.0 ** rng.integers(low, 0, (2, count))).astype(np.float32)
+    values[rng.random((2, count)) < 0.1] = 0
+    if negative:
+        fraction = values[0] / np.float32(2)
+        values = np.stack([np.float32(1) + fraction, -fraction])
+    return values
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+def test_float32_in_integers_with_any_weights(seed: int, negative_rows: bool, negative_columns: bool) -> None:
+    """Sums of numbers of any distance; numpy's own float32 is the judge."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-128, -64, (1, 2, 2, 1)).astype(np.int8)  # four products of at most 63 fit uint8
+    sides = []
+    for negative in (negative_rows, negative_columns):
+        indices = rng.integers(0, 2, (2, 16)).astype(np.int32)
+        indices[1] = np.where(negative, indices[0], indices[1])
+        sides.append((indices, _weights(rng, 16, negative)))
+    inputs, output = _tensors(x.shape, (16, 16))
+    graph = single(ops.ResizeBilinear((16, 16), method=ResizeMethod.FLOAT32), inputs, output)
+    rows, columns = (np.concatenate([i, w.view(np.int32)]) for i, w in sides)
+    model = changed(graph, method="FLOAT32", rows=rows, columns=columns)
+    [found] = run_core(load_nyb(model), [x])
+
+    image = (x.astype(np.float32) + np.float32(128)).reshape(2, 2)
+    (i, wi), (j, wj) = sides
+    total = np.zeros((16, 16), np.float32)
+    for right in (0, 1):
+        for below in (0, 1):
+            total += image[i[below][:, None], j[right]] * wi[below][:, None] * wj[right]
+    wanted = np.floor(total + np.float32(0.5)) - 128
+    assert found.reshape(16, 16).tolist() == wanted.tolist()
 
 
 def test_exact_fractions_need_no_float32() -> None:
