@@ -5,12 +5,12 @@
 
 nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, nyb_error *why) {
     memset(model, 0, sizeof *model);
+    if (size < 12) {
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a file of at least 12 bytes", 12, (int64_t)size);
+    }
     if (data == NULL || (uintptr_t)data % NYB_ALIGNMENT != 0) {
         return nyb_fail(why, NYB_ERROR_ARGUMENT, -1, -1, "model data aligned to NYB_ALIGNMENT bytes", NYB_ALIGNMENT,
                         (int64_t)((uintptr_t)data % NYB_ALIGNMENT));
-    }
-    if (size < 12) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a file of at least 12 bytes", 12, (int64_t)size);
     }
     if (memcmp((const uint8_t *)data + 4, NYB_FILE_IDENTIFIER, 4) != 0) {
         return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "the file identifier " NYB_FILE_IDENTIFIER " at byte 4", 0, 0);

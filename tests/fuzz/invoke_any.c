@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _POSIX_C_SOURCE 200112L // posix_memalign
+#include "invoke_any.h"
+
+#include "base/sha256.h"
+#include "nybble.h"
+#include "ops/op.h"
+#include "platform/platform.h"
+#include "session/certify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARENA_LIMIT = 64 << 20, WORK_LIMIT = 4 << 20 };
+
+#define PROMISE(condition)                                                 \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                       \
+        }                                                                  \
+    } while (0)
+
+static volatile uint8_t sink;
+
+static void touch(const void *data, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) {
+        sink ^= ((const uint8_t *)data)[i];
+    }
+}
+
+// Memory whose first byte behind `bytes` is out of bounds.
+static uint8_t *allocate(size_t bytes) {
+    void *memory = NULL;
+    PROMISE(posix_memalign(&memory, NYB_ALIGNMENT, bytes) == 0);
+    return memory;
+}
+
+// Tasks from the last to the first, on threads in turns.
+static void run_backwards(void *pool, uint32_t tasks, nyb_task task, void *context) {
+    const uint32_t threads = *(const uint32_t *)pool;
+    for (uint32_t i = tasks; i-- > 0;) {
+        task(context, i, i % threads);
+    }
+}
+
+static void fill_inputs(nyb_session *session) {
+    uint32_t random = 1;
+    for (uint32_t i = 0; i < session->model->inputs; i++) {
+        const nyb_tensor input = nyb_input(session, i);
+        PROMISE(input.data != NULL);
+        for (size_t at = 0; at < input.bytes; at++) {
+            random = random * 1664525u + 1013904223u;
+            ((uint8_t *)input.data)[at] = (uint8_t)(random >> 24);
+        }
+    }
+}
+
+// What running costs, about.
+static uint64_t describe(const nyb_session *session) {
+    uint64_t work = 0;
+    for (uint32_t op = 0; op < session->model->operators && work < WORK_LIMIT; op++) {
+        const nyb_op_info info = nyb_describe(session, op);
+        PROMISE(info.kind != NULL && info.variant != NULL && info.outputs == 1);
+        touch(info.name, info.name_length);
+        const nyb_tensor output = nyb_op_output(session, op, 0);
+        PROMISE(output.data != NULL);
+        touch(output.name, output.name_length);
+        work += info.macs < WORK_LIMIT ? info.macs : WORK_LIMIT;
+        work += output.bytes;
+        for (uint32_t i = 0; i < info.inputs; i++) {
+            const nyb_tensor input = nyb_op_input(session, op, i);
+            PROMISE(input.data != NULL);
+            touch(input.name, input.name_length);
+            // A window can hold the whole input; a concatenation takes a step for each row of each input.
+            const bool pool = strstr(info.kind, "Pool") != NULL || strcmp(info.kind, "Concat") == 0;
+            work += pool ? (input.bytes + 1) * output.bytes / 8 : input.bytes;
+        }
+    }
+    return work;
+}
+
+// Runs step by step; nothing but the outputs may change in front of the scratch memory.
+static void run_watched(nyb_session *session) {
+    const size_t bytes = (size_t)(session->scratch - session->arena);
+    uint8_t *before = allocate(bytes);
+    for (uint32_t op = 0; op < session->model->operators; op++) {
+        memcpy(before, session->arena, bytes);
+        nyb_invoke_step(session, op);
+        const nyb_tensor output = nyb_op_output(session, op, 0);
+        const size_t start = (size_t)((const uint8_t *)output.data - session->arena);
+        const size_t end = start + output.bytes;
+        PROMISE(memcmp(before, session->arena, start) == 0);
+        PROMISE(memcmp(before + end, session->arena + end, bytes - end) == 0);
+    }
+    free(before);
+}
+
+// One session in an arena that is full of `dirt`: all outputs, one after the other, or NULL where it is too much.
+static uint8_t *outputs_of(const nyb_model *model, const nyb_options *options, uint8_t dirt, bool watched) {
+    nyb_session session;
+    nyb_error why;
+    const size_t bytes = nyb_session_bytes(model, options);
+    if (bytes == 0 || bytes > ARENA_LIMIT) {
+        return NULL;
+    }
+    uint8_t *arena = allocate(bytes);
+    memset(arena, dirt, bytes);
+    PROMISE(nyb_session_init(&session, model, options, arena, bytes - 1, &why) == NYB_ERROR_ARENA);
+    PROMISE(nyb_session_init(&session, model, options, arena, bytes, &why) == NYB_OK);
+    uint8_t *result = NULL;
+    if (describe(&session) < WORK_LIMIT) {
+        fill_inputs(&session);
+        if (watched) {
+            run_watched(&session);
+        } else {
+            nyb_invoke(&session);
+        }
+        size_t total = 0;
+        for (uint32_t i = 0; i < model->outputs; i++) {
+            const nyb_tensor output = nyb_output(&session, i);
+            PROMISE(output.data != NULL || output.bytes == 0);
+            if (total + output.bytes > ARENA_LIMIT) {
+                break; // many ports may name one tensor
+            }
+            result = realloc(result, total + output.bytes + 1);
+            PROMISE(result != NULL);
+            memcpy(result + total, output.data, output.bytes);
+            total += output.bytes;
+        }
+    }
+    free(arena);
+    return result;
+}
+
+static size_t outputs_size(const nyb_model *model) {
+    const nyb_session session = {.model = model};
+    size_t total = 0;
+    for (uint32_t i = 0; i < model->outputs; i++) {
+        const size_t bytes = nyb_output(&session, i).bytes;
+        if (total + bytes > ARENA_LIMIT) {
+            break;
+        }
+        total += bytes;
+    }
+    return total;
+}
+
+static bool keeps_certificates(const nyb_model *model) {
+    nyb_error why;
+    for (uint32_t i = 0; i < model->operators; i++) {
+        const nyb_node node = nyb_node_at(model, i);
+        if (nyb_certify(&node, &why) != NYB_OK) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void verify(const nyb_model *model, const nyb_options *options) {
+    nyb_error why;
+    const size_t bytes = nyb_session_bytes(model, options);
+    uint8_t *arena = allocate(bytes);
+    const nyb_status status = nyb_model_verify(model, options, arena, bytes, &why);
+    PROMISE(status == NYB_OK || why.what != NULL);
+    free(arena);
+}
+
+// Makes the stored hash right, so that verification looks at what is behind it.
+static void repair_hash(uint8_t *data, size_t size, const nyb_model *model) {
+    const nyb_table root = nyb_root(model);
+    const nyb_vector stored = nyb_get_vector(&root, NYB_MODEL_HASH, 1);
+    if (stored.count == NYB_SHA256_BYTES) {
+        nyb_sha256 hash;
+        uint8_t digest[NYB_SHA256_BYTES];
+        memset(data + stored.at, 0, NYB_SHA256_BYTES);
+        nyb_sha256_init(&hash);
+        nyb_sha256_add(&hash, data, size);
+        nyb_sha256_finish(&hash, digest);
+        memcpy(data + stored.at, digest, sizeof digest);
+    }
+}
+
+static void run_all(uint8_t *data, size_t size, const nyb_model *model) {
+    static uint32_t three = 3;
+    const nyb_parallel parallel = {run_backwards, &three, three};
+    const nyb_options scalar = {0, NULL};
+    const nyb_options scalar_threads = {0, &parallel};
+    const nyb_options best = {nyb_cpu_detect(), NULL};
+    const nyb_options best_threads = {nyb_cpu_detect(), &parallel};
+    uint8_t *wanted = outputs_of(model, &scalar, 0xAA, true);
+    if (wanted == NULL) {
+        return;
+    }
+    const size_t total = outputs_size(model);
+    const nyb_options *const others[] = {&scalar_threads, &best, &best_threads};
+    const bool same_everywhere = keeps_certificates(model);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        uint8_t *found = outputs_of(model, others[i], 0x55, false);
+        const bool comparable = others[i]->cpu == 0 || same_everywhere;
+        PROMISE(found == NULL || !comparable || memcmp(found, wanted, total) == 0);
+        free(found);
+    }
+    free(wanted);
+    verify(model, &best);
+    repair_hash(data, size, model);
+    nyb_model repaired;
+    nyb_error why;
+    if (nyb_model_open(&repaired, data, size, &why) == NYB_OK) { // the hash may lie in something else
+        verify(&repaired, &scalar);
+    }
+}
+
+void invoke_any(const uint8_t *data, size_t size) {
+    nyb_model model;
+    nyb_error why;
+    uint8_t *copy = allocate(size);
+    memcpy(copy, data, size);
+    const nyb_status status = nyb_model_open(&model, copy, size, &why);
+    PROMISE(nyb_model_open(&model, copy, size, NULL) == status);
+    if (status == NYB_OK) {
+        uint32_t length;
+        for (size_t i = 0; i < 4; i++) {
+            const char *label = nyb_label(&model, i, &length);
+            touch(label, length);
+        }
+        run_all(copy, size, &model);
+    } else {
+        PROMISE(why.status == status && why.what != NULL);
+    }
+    free(copy);
+}
