@@ -17,7 +17,8 @@ static __attribute__((noinline, unused)) uint64_t nyb_read_short(const int8_t *r
     return bytes;
 }
 
-// Bytes `at` to `at` + 7 of a row of `length` bytes, those behind its end 0. at: a multiple of 8 below length.
+// Bytes `at` to `at` + 7 of a row of `length` bytes, those behind its end 0. at: a multiple of 8 below
+// length.
 static inline uint64_t nyb_read8(const int8_t *row, uint32_t at, uint32_t length) {
     if (length < 8) {
         return nyb_read_short(row, length);

@@ -8,8 +8,8 @@
 
 #include <arm_neon.h>
 
-// a[i] = bytes `at` to `at` + 15 of row i, those behind its `length` bytes 0, for `rows` (a constant) rows `stride`
-// bytes apart. at: a multiple of 8 below length.
+// a[i] = bytes `at` to `at` + 15 of row i, those behind its `length` bytes 0, for `rows` (a constant) rows
+// `stride` bytes apart. at: a multiple of 8 below length.
 NYB_INLINE void nyb_read16(int8x16_t *a, const int8_t *row, size_t stride, const int rows, uint32_t at,
                            uint32_t length) {
     if (length >= 16) {
@@ -17,7 +17,8 @@ NYB_INLINE void nyb_read16(int8x16_t *a, const int8_t *row, size_t stride, const
         static const uint8_t lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         const uint32_t over = length - at < 16 ? 16 - (length - at) : 0;
         const uint8x16_t from = vaddq_u8(vld1q_u8(lane), vdupq_n_u8((uint8_t)over));
-        NYB_EACH (i, rows) a[i] = vqtbl1q_s8(vld1q_s8(row + (size_t)i * stride + at - over), from);
+        NYB_EACH (i, rows)
+            a[i] = vqtbl1q_s8(vld1q_s8(row + (size_t)i * stride + at - over), from);
     } else if (length - at > 8) {
         NYB_EACH (i, rows) {
             const int8_t *r = row + (size_t)i * stride;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// nyb_finish for 8 channels at a time: equal to it for every accumulator, multiplier from 0 to 2^31 - 1 and shift
-// from 1 to 62, with a nudge of 0 or 2^30.
+// nyb_finish for 8 channels at a time: equal to it for every accumulator, multiplier from 0 to 2^31 - 1 and
+// shift from 1 to 62, with a nudge of 0 or 2^30.
 //
 // With p = acc * multiplier, shift = 31 + e and e >= 1, 32-bit instructions suffice:
-// - nudge 0: (p + 2^(shift-1)) >> shift = (x + 2^(e-1)) >> e with x = p >> 31, because nested floors are one floor:
+// - nudge 0: (p + 2^(shift-1)) >> shift = (x + 2^(e-1)) >> e with x = p >> 31, because nested floors are one
+// floor:
 //   sqdmulh, srshl.
-// - nudge 2^30: with x = (p + 2^30) >> 31 it is (x + 2^(e-1) - (acc < 0)) >> e, for a negative accumulator because
+// - nudge 2^30: with x = (p + 2^30) >> 31 it is (x + 2^(e-1) - (acc < 0)) >> e, for a negative accumulator
+// because
 //   p - 2^30 = p + 2^30 - 2^31. An x of 0 or more takes no -1, also where acc < 0: then x = 0, and
 //   2^(e-1) - 1 and 2^(e-1) both are 0 after the shift. So: sqrdmulh, ssra of the sign, srshl.
-// Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a shift below 32 (real multipliers of
-// 1/2 and more) goes through 64-bit products.
+// Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a shift below 32 (real
+// multipliers of 1/2 and more) goes through 64-bit products.
 #ifndef NYB_KERNELS_EPILOGUE_NEON_H
 #define NYB_KERNELS_EPILOGUE_NEON_H
 
@@ -19,6 +21,14 @@
 #include <arm_neon.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+// nyb_add and nyb_sub of four lanes: gcc's vaddq_s32 is an addition of C, whose overflow is undefined.
+NYB_INLINE int32x4_t nyb_add4(int32x4_t a, int32x4_t b) {
+    return vreinterpretq_s32_u32(vaddq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
+}
+NYB_INLINE int32x4_t nyb_sub4(int32x4_t a, int32x4_t b) {
+    return vreinterpretq_s32_u32(vsubq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
+}
 
 typedef enum nyb_scaling { NYB_SCALING_SINGLE, NYB_SCALING_DOUBLE, NYB_SCALING_WIDE } nyb_scaling;
 
@@ -36,8 +46,8 @@ typedef struct nyb_panel_output {
     int8x16_t maximum;
 } nyb_panel_output;
 
-NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, const int32_t *shifts, uint32_t width,
-                                                const nyb_requantize *output) {
+NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, const int32_t *shifts,
+                                                uint32_t width, const nyb_requantize *output) {
     static const uint32_t lane[8] = {0, 1, 2, 3, 4, 5, 6, 7};
     nyb_panel_output panel = {
         .multipliers = multipliers,
@@ -53,7 +63,7 @@ NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, cons
     NYB_EACH (q, 2) {
         const uint32x4_t exists = vcltq_u32(vld1q_u32(lane + 4 * q), vdupq_n_u32(width));
         panel.multiplier[q] = vld1q_s32(multipliers + 4 * q);
-        panel.down[q] = vsubq_s32(vdupq_n_s32(31), vld1q_s32(shifts + 4 * q));
+        panel.down[q] = nyb_sub4(vdupq_n_s32(31), vld1q_s32(shifts + 4 * q));
         low[q] = vandq_u32(vcgezq_s32(panel.down[q]), exists);
     }
     if (vmaxvq_u32(vorrq_u32(low[0], low[1])) != 0) {
@@ -73,39 +83,41 @@ static __attribute__((noinline, unused)) void nyb_store_some(int8_t *c, size_t c
 }
 
 // x[h]: rows 2h and 2h + 1.
-NYB_INLINE void nyb_store_rows(int8_t *c, size_t c_stride, const int8x16_t *x, const int rows, uint32_t width) {
+NYB_INLINE void nyb_store_rows(int8_t *c, size_t c_stride, const int8x16_t *x, const int rows,
+                               uint32_t width) {
     if (width == 8) {
         NYB_EACH (i, rows) {
             vst1_s8(c + (size_t)i * c_stride, i % 2 == 0 ? vget_low_s8(x[i / 2]) : vget_high_s8(x[i / 2]));
         }
     } else {
         int8_t bytes[8][8];
-        NYB_EACH (h, (rows + 1) / 2) vst1q_s8(bytes[2 * h], x[h]);
+        NYB_EACH (h, (rows + 1) / 2)
+            vst1q_s8(bytes[2 * h], x[h]);
         nyb_store_some(c, c_stride, (const int8_t(*)[8])bytes, rows, width);
     }
 }
 
 // nyb_finish by 64-bit products. Rare, so it is not inlined into every tile.
-static __attribute__((noinline, unused)) void nyb_finish_wide(const int32_t (*acc)[8], int rows,
-                                                              const int32_t *multipliers, const int32_t *shifts,
-                                                              const nyb_requantize *output, int8_t *c,
-                                                              size_t c_stride, uint32_t width) {
+static __attribute__((noinline, unused)) void
+nyb_finish_wide(const int32_t (*acc)[8], int rows, const int32_t *multipliers, const int32_t *shifts,
+                const nyb_requantize *output, int8_t *c, size_t c_stride, uint32_t width) {
     for (int i = 0; i < rows; i++) {
         int16x4_t x[2];
         NYB_EACH (q, 2) {
             const int32x4_t sum = vld1q_s32(acc[i] + 4 * q);
             const int32x4_t multiplier = vld1q_s32(multipliers + 4 * q);
             const int32x4_t shift = vandq_s32(vld1q_s32(shifts + 4 * q), vdupq_n_s32(63));
-            const int32x4_t nudge =
-                vandq_s32(vreinterpretq_s32_u32(vcgtq_s32(shift, vdupq_n_s32(31))), vdupq_n_s32(output->nudge));
+            const int32x4_t nudge = vandq_s32(vreinterpretq_s32_u32(vcgtq_s32(shift, vdupq_n_s32(31))),
+                                              vdupq_n_s32(output->nudge));
             const int32x4_t sign = vshrq_n_s32(sum, 31);
-            const int32x4_t d = vsubq_s32(veorq_s32(nudge, sign), sign);
-            const int64x2_t low = vaddw_s32(vmull_s32(vget_low_s32(sum), vget_low_s32(multiplier)), vget_low_s32(d));
+            const int32x4_t d = nyb_sub4(veorq_s32(nudge, sign), sign);
+            const int64x2_t low =
+                vaddw_s32(vmull_s32(vget_low_s32(sum), vget_low_s32(multiplier)), vget_low_s32(d));
             const int64x2_t high = vaddw_high_s32(vmull_high_s32(sum, multiplier), d);
             const int64x2_t y[2] = {vrshlq_s64(low, vnegq_s64(vmovl_s32(vget_low_s32(shift)))),
                                     vrshlq_s64(high, vnegq_s64(vmovl_high_s32(shift)))};
             const int32x4_t scaled = vuzp1q_s32(vreinterpretq_s32_s64(y[0]), vreinterpretq_s32_s64(y[1]));
-            x[q] = vqmovn_s32(vaddq_s32(scaled, vdupq_n_s32(output->zero_point)));
+            x[q] = vqmovn_s32(nyb_add4(scaled, vdupq_n_s32(output->zero_point)));
         }
         const int8x16_t narrow = vcombine_s8(vqmovn_s16(vcombine_s16(x[0], x[1])), vdup_n_s8(0));
         const int8x16_t clamped = vmaxq_s8(vminq_s8(narrow, vdupq_n_s8((int8_t)output->maximum)),
@@ -151,7 +163,8 @@ NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_p
     } else {
         int32_t sums[8][8];
         NYB_EACH (i, rows) {
-            NYB_EACH (q, 2) vst1q_s32(sums[i] + 4 * q, acc[i][q]);
+            NYB_EACH (q, 2)
+                vst1q_s32(sums[i] + 4 * q, acc[i][q]);
         }
         nyb_finish_wide((const int32_t(*)[8])sums, rows, panel->multipliers, panel->shifts, panel->output, c,
                         c_stride, panel->width);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arrays of vectors stay in registers only where every index is a constant once the loops are unrolled and the
-// functions inlined; these two ask for both instead of hoping for them.
+// Arrays of vectors stay in registers only where every index is a constant once the loops are unrolled and
+// the functions inlined; these two ask for both instead of hoping for them.
 #ifndef NYB_KERNELS_UNROLL_H
 #define NYB_KERNELS_UNROLL_H
 

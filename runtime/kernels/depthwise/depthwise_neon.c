@@ -41,7 +41,8 @@ NYB_INLINE void block(const nyb_depthwise_args *args, const depthwise_panels *d,
     }
     for (uint32_t t = 0; t < tap_count; t++) {
         int16x8_t w[PANELS];
-        NYB_EACH (q, panels) w[q] = vld1q_s16(d->weights[q] + (size_t)NR * t);
+        NYB_EACH (q, panels)
+            w[q] = vld1q_s16(d->weights[q] + (size_t)NR * t);
         NYB_EACH (i, pixels) {
             int16x8_t x[PANELS];
             load(x, tap[i][t], d->first, args->channels, panels, edge);

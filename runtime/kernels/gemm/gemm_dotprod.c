@@ -9,10 +9,14 @@ NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(v
 
 NYB_INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int lane) {
     switch (lane) {
-    case 0: return vdotq_laneq_s32(c, w, a, 0);
-    case 1: return vdotq_laneq_s32(c, w, a, 1);
-    case 2: return vdotq_laneq_s32(c, w, a, 2);
-    default: return vdotq_laneq_s32(c, w, a, 3);
+    case 0:
+        return vdotq_laneq_s32(c, w, a, 0);
+    case 1:
+        return vdotq_laneq_s32(c, w, a, 1);
+    case 2:
+        return vdotq_laneq_s32(c, w, a, 2);
+    default:
+        return vdotq_laneq_s32(c, w, a, 3);
     }
 }
 
@@ -22,10 +26,17 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
         return x;
     }
     switch (8 - bits - bits * p) {
-    case 2: x = vshlq_n_s8(x, 2); break;
-    case 4: x = vshlq_n_s8(x, 4); break;
-    case 6: x = vshlq_n_s8(x, 6); break;
-    default: break;
+    case 2:
+        x = vshlq_n_s8(x, 2);
+        break;
+    case 4:
+        x = vshlq_n_s8(x, 4);
+        break;
+    case 6:
+        x = vshlq_n_s8(x, 6);
+        break;
+    default:
+        break;
     }
     return p == 0 ? x : vandq_s8(x, vdupq_n_s8(bits == 4 ? -16 : -64));
 }
@@ -36,7 +47,8 @@ NYB_INLINE void add_chunk(int32x4_t (*acc)[2], const int8x16_t *a, const uint8_t
     const int planes = 8 / bits;
     NYB_EACH (j, 4 / planes) {
         if ((uint32_t)j < steps) {
-            const int8x16_t x = load(w + NYB_PANEL_STEP_BYTES * j), y = load(w + NYB_PANEL_STEP_BYTES * j + 16);
+            const int8x16_t x = load(w + NYB_PANEL_STEP_BYTES * j),
+                            y = load(w + NYB_PANEL_STEP_BYTES * j + 16);
             NYB_EACH (p, planes) {
                 const int8x16_t u = plane(x, bits, p), v = plane(y, bits, p);
                 NYB_EACH (i, rows) {
@@ -58,11 +70,13 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uin
     int32x4_t acc[ROWS][2];
     int8x16_t x[ROWS];
     NYB_EACH (i, rows) {
-        NYB_EACH (q, 2) acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
+        NYB_EACH (q, 2)
+            acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
     }
     uint32_t k = 0;
     for (; depth - k >= CHUNK; k += CHUNK, w += steps * NYB_PANEL_STEP_BYTES) {
-        NYB_EACH (i, rows) x[i] = vld1q_s8(a + (size_t)i * stride + k);
+        NYB_EACH (i, rows)
+            x[i] = vld1q_s8(a + (size_t)i * stride + k);
         add_chunk(acc, x, w, steps, rows, bits);
     }
     if (k < depth) {
@@ -73,7 +87,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uin
         NYB_EACH (i, rows) {
             NYB_EACH (q, 2) {
                 const int32x4_t sums = bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
-                acc[i][q] = vaddq_s32(sums, panel->bias[q]);
+                acc[i][q] = nyb_add4(sums, panel->bias[q]);
             }
         }
     }

@@ -11,15 +11,23 @@ NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(v
 NYB_INLINE int8x16_t spread(int8x16_t a, const int p) {
     const int32x4_t v = vreinterpretq_s32_s8(a);
     switch (p) {
-    case 0: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 0));
-    case 1: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 1));
-    case 2: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 2));
-    default: return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 3));
+    case 0:
+        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 0));
+    case 1:
+        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 1));
+    case 2:
+        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 2));
+    default:
+        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 3));
     }
 }
 // 8 and 16 activations as 2 and 4 such vectors (ld2r, ld4r, which take any address).
-NYB_INLINE int32x4x2_t spread8(const int8_t *row) { return vld2q_dup_s32((const int32_t *)(const void *)row); }
-NYB_INLINE int32x4x4_t spread16(const int8_t *row) { return vld4q_dup_s32((const int32_t *)(const void *)row); }
+NYB_INLINE int32x4x2_t spread8(const int8_t *row) {
+    return vld2q_dup_s32((const int32_t *)(const void *)row);
+}
+NYB_INLINE int32x4x4_t spread16(const int8_t *row) {
+    return vld4q_dup_s32((const int32_t *)(const void *)row);
+}
 
 // 16-bit sums: s[0] to s[3] hold two channels each, a lane for each k % 4.
 NYB_INLINE void multiply(int16x8_t *s, const int8x16_t *w, int8x16_t a) {
@@ -35,7 +43,8 @@ NYB_INLINE void multiply_add(int16x8_t *s, const int8x16_t *w, int8x16_t a) {
     }
 }
 NYB_INLINE void widen_add(int32x4_t *c, const int16x8_t *s) {
-    NYB_EACH (j, 4) c[j] = vpadalq_s16(c[j], s[j]);
+    NYB_EACH (j, 4)
+        c[j] = vpadalq_s16(c[j], s[j]);
 }
 
 // Two products fit 16 bits unless both are -128 * -128: 2 * 128 * 127 = 32512.
@@ -54,10 +63,12 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int
     const size_t stride = args->a_stride;
     int32x4_t c[ROWS][4];
     NYB_EACH (i, rows) {
-        NYB_EACH (j, 4) c[i][j] = vdupq_n_s32(0);
+        NYB_EACH (j, 4)
+            c[i][j] = vdupq_n_s32(0);
     }
     const int8_t *row[ROWS];
-    NYB_EACH (i, rows) row[i] = a + (size_t)i * stride;
+    NYB_EACH (i, rows)
+        row[i] = a + (size_t)i * stride;
     uint32_t left = depth;
     for (; left >= 8; left -= 8, w += 2 * NYB_PANEL_STEP_BYTES) {
         const int8x16_t x[2] = {load(w), load(w + 16)}, y[2] = {load(w + 32), load(w + 48)};
@@ -91,25 +102,33 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int
         }
     }
     NYB_EACH (i, rows) {
-        NYB_EACH (q, 2) acc[i][q] = vpaddq_s32(c[i][2 * q], c[i][2 * q + 1]);
+        NYB_EACH (q, 2)
+            acc[i][q] = vpaddq_s32(c[i][2 * q], c[i][2 * q + 1]);
     }
 }
 
 // Plane p of a vector of 4-bit or 2-bit weights.
 NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
     switch (8 - bits - bits * p) {
-    case 2: x = vshlq_n_s8(x, 2); break;
-    case 4: x = vshlq_n_s8(x, 4); break;
-    case 6: x = vshlq_n_s8(x, 6); break;
-    default: break;
+    case 2:
+        x = vshlq_n_s8(x, 2);
+        break;
+    case 4:
+        x = vshlq_n_s8(x, 4);
+        break;
+    case 6:
+        x = vshlq_n_s8(x, 6);
+        break;
+    default:
+        break;
     }
     return bits == 4 ? vshrq_n_s8(x, 4) : vshrq_n_s8(x, 6);
 }
 
 // Weights of 4 and 2 bits: 16-bit sums of up to 30 products (4 bits: 30 * 8 * 128 = 30720) or 124 (2 bits:
 // 124 * 2 * 128 = 31744) in a lane, two of each plane in a step.
-NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int8_t *a, const uint8_t *w,
-                             const int rows, const int bits) {
+NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int8_t *a,
+                             const uint8_t *w, const int rows, const int bits) {
     const int planes = 8 / bits;
     const uint32_t step = NYB_PANEL_KR * (uint32_t)planes;
     const uint32_t run = (bits == 4 ? 15 : 31) * step;
@@ -118,25 +137,30 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, con
     const int8_t *row[ROWS];
     NYB_EACH (i, rows) {
         row[i] = a + (size_t)i * stride;
-        NYB_EACH (q, 2) acc[i][q] = vdupq_n_s32(0);
+        NYB_EACH (q, 2)
+            acc[i][q] = vdupq_n_s32(0);
     }
     for (uint32_t k = 0; k < depth;) {
         const uint32_t end = depth - k < run ? depth : k + run;
         int16x8_t s[ROWS][4];
         NYB_EACH (i, rows) {
-            NYB_EACH (j, 4) s[i][j] = vdupq_n_s16(0);
+            NYB_EACH (j, 4)
+                s[i][j] = vdupq_n_s16(0);
         }
         for (; end - k >= step; k += step, w += NYB_PANEL_STEP_BYTES) {
             const int8x16_t x = load(w), y = load(w + 16);
             int8x16_t u[4][2];
-            NYB_EACH (p, planes) u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
+            NYB_EACH (p, planes)
+                u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
             NYB_EACH (i, rows) {
                 if (bits == 4) {
                     const int32x4x2_t b = spread8(row[i]);
-                    NYB_EACH (p, 2) multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+                    NYB_EACH (p, 2)
+                        multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
                 } else {
                     const int32x4x4_t b = spread16(row[i]);
-                    NYB_EACH (p, 4) multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+                    NYB_EACH (p, 4)
+                        multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
                 }
                 row[i] += step;
             }
@@ -147,14 +171,15 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, con
             nyb_read16(edge, a, stride, rows, k, depth);
             NYB_EACH (p, planes) {
                 const int8x16_t u[2] = {plane(x, bits, p), plane(y, bits, p)};
-                NYB_EACH (i, rows) multiply_add(s[i], u, spread(edge[i], p));
+                NYB_EACH (i, rows)
+                    multiply_add(s[i], u, spread(edge[i], p));
             }
             k = end;
         }
         NYB_EACH (i, rows) {
             NYB_EACH (q, 2) {
                 const int32x4_t sums = vpaddq_s32(vpaddlq_s16(s[i][2 * q]), vpaddlq_s16(s[i][2 * q + 1]));
-                acc[i][q] = vaddq_s32(acc[i][q], sums);
+                acc[i][q] = nyb_add4(acc[i][q], sums);
             }
         }
     }
@@ -170,7 +195,8 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uin
         sum_low_bits(acc, args, a, panel->weights, rows, bits);
     }
     NYB_EACH (i, rows) {
-        NYB_EACH (q, 2) acc[i][q] = vaddq_s32(acc[i][q], panel->bias[q]);
+        NYB_EACH (q, 2)
+            acc[i][q] = nyb_add4(acc[i][q], panel->bias[q]);
     }
     nyb_gemm_put(args, panel, m, rows, acc);
 }
