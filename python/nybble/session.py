@@ -181,6 +181,8 @@ class Session:
 
     @staticmethod
     def _joined(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+        if count == 1:
+            return shape
         return (shape[0] * count, *shape[1:]) if shape else (count,)
 
     @staticmethod

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..graph import Graph, Node
-from ..ops import Add, Lookup, Reshape, Sub
+from ..ops import Add, Lookup, Maximum, Minimum, Mul, Reshape, Sub
 
 ALIGNMENT = 64
 
 #: Operators whose kernels may write over an input of the same size that nothing reads later.
-IN_PLACE = (Add, Sub, Lookup, Reshape)
+IN_PLACE = (Add, Sub, Mul, Maximum, Minimum, Lookup, Reshape)
 
 
 @dataclass(frozen=True)
