@@ -26,11 +26,14 @@ def test_other_network_is_equal_or_refused(name: str) -> None:
     assert outcome.verdict == "equal" or outcome.detail
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_arena_is_near_its_lower_bound(name: str) -> None:
-    try:
-        graph = run_passes(import_model(NETWORKS[name].path))
-        plan = compile_graph(graph).plan
-    except UnsupportedError:
-        pytest.skip("refused")
-    assert plan.lower_bound <= plan.arena <= 1.05 * plan.lower_bound
+@pytest.mark.skipif(not NETWORKS, reason=f"no model collection at {golden.SHARED} (NYBBLE_SHARED)")
+def test_arenas_are_near_their_lower_bounds() -> None:
+    planned = 0
+    for network in NETWORKS.values():
+        try:
+            plan = compile_graph(run_passes(import_model(network.path))).plan
+        except UnsupportedError:
+            continue
+        assert plan.lower_bound <= plan.arena <= 1.05 * plan.lower_bound, network.name
+        planned += 1
+    assert planned >= len(golden.REQUIRED)

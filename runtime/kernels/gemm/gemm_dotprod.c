@@ -5,8 +5,6 @@
 
 enum { ROWS = 8, CHUNK = 16 }; // CHUNK: activations of a row in one register
 
-NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
-
 NYB_INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int lane) {
     switch (lane) {
     case 0:
@@ -41,47 +39,56 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
     return p == 0 ? x : vandq_s8(x, vdupq_n_s8(bits == 4 ? -16 : -64));
 }
 
-// Adds the products of up to CHUNK activations of each row, `steps` steps of weights.
-NYB_INLINE void add_chunk(int32x4_t (*acc)[2], const int8x16_t *a, const uint8_t *w, uint32_t steps,
-                          const int rows, const int bits) {
-    const int planes = 8 / bits;
-    NYB_EACH (j, 4 / planes) {
-        if ((uint32_t)j < steps) {
-            const int8x16_t x = load(w + NYB_PANEL_STEP_BYTES * j),
-                            y = load(w + NYB_PANEL_STEP_BYTES * j + 16);
-            NYB_EACH (p, planes) {
-                const int8x16_t u = plane(x, bits, p), v = plane(y, bits, p);
-                NYB_EACH (i, rows) {
-                    acc[i][0] = dot_lane(acc[i][0], u, a[i], planes * j + p);
-                    acc[i][1] = dot_lane(acc[i][1], v, a[i], planes * j + p);
-                }
-            }
-        }
+// One step of weights: a vector of 4 channels and one of the next 4 for each lane of activations.
+NYB_INLINE void unpack(int8x16_t (*v)[2], const uint8_t *w, const int bits) {
+    NYB_EACH (q, 2) {
+        const int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(w + 16 * q));
+        NYB_EACH (p, 8 / bits)
+            v[p][q] = plane(x, bits, p);
     }
 }
 
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
                      const int bits) {
-    const uint32_t steps = (uint32_t)bits / 2; // in a chunk
+    const int planes = 8 / bits;
     const uint32_t depth = args->depth;
     const size_t stride = args->a_stride;
     const int8_t *a = args->a + m * stride;
     const uint8_t *w = panel->weights;
     int32x4_t acc[ROWS][2];
-    int8x16_t x[ROWS];
     NYB_EACH (i, rows) {
         NYB_EACH (q, 2)
             acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
     }
     uint32_t k = 0;
-    for (; depth - k >= CHUNK; k += CHUNK, w += steps * NYB_PANEL_STEP_BYTES) {
-        NYB_EACH (i, rows)
-            x[i] = vld1q_s8(a + (size_t)i * stride + k);
-        add_chunk(acc, x, w, steps, rows, bits);
+    for (; depth - k >= CHUNK; k += CHUNK, w += 4 / planes * NYB_PANEL_STEP_BYTES) {
+        int8x16_t v[4][2];
+        NYB_EACH (j, 4 / planes)
+            unpack(v + planes * j, w + NYB_PANEL_STEP_BYTES * j, bits);
+        NYB_EACH (i, rows) {
+            const int8x16_t x = vld1q_s8(a + (size_t)i * stride + k);
+            NYB_EACH (p, 4) {
+                NYB_EACH (q, 2)
+                    acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
+            }
+        }
     }
     if (k < depth) {
+        const uint32_t steps = nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR);
+        int8x16_t x[ROWS];
         nyb_read16(x, a, stride, rows, k, depth);
-        add_chunk(acc, x, w, nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR), rows, bits);
+        NYB_EACH (j, 4 / planes) {
+            if ((uint32_t)j < steps) {
+                int8x16_t v[4][2];
+                unpack(v, w + NYB_PANEL_STEP_BYTES * j, bits);
+                NYB_EACH (p, planes) {
+                    NYB_EACH (i, rows) {
+                        NYB_EACH (q, 2)
+                            acc[i][q] = dot_lane(acc[i][q], v[p][q], x[i], planes * j + p);
+                    }
+                }
+            }
+        }
     }
     if (bits < 8) {
         NYB_EACH (i, rows) {
