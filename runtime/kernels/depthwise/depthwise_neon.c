@@ -43,12 +43,13 @@ NYB_INLINE void block(const nyb_depthwise_args *args, const depthwise_panels *d,
         int16x8_t w[PANELS];
         NYB_EACH (q, panels)
             w[q] = vld1q_s16(d->weights[q] + (size_t)NR * t);
+        int16x8_t x[PIXELS][PANELS]; // all loads before the first product: in-order cores wait for each
+        NYB_EACH (i, pixels)
+            load(x[i], tap[i][t], d->first, args->channels, panels, edge);
         NYB_EACH (i, pixels) {
-            int16x8_t x[PANELS];
-            load(x, tap[i][t], d->first, args->channels, panels, edge);
             NYB_EACH (q, panels) {
-                acc[q][i][0] = vmlal_s16(acc[q][i][0], vget_low_s16(x[q]), vget_low_s16(w[q]));
-                acc[q][i][1] = vmlal_high_s16(acc[q][i][1], x[q], w[q]);
+                acc[q][i][0] = vmlal_s16(acc[q][i][0], vget_low_s16(x[i][q]), vget_low_s16(w[q]));
+                acc[q][i][1] = vmlal_high_s16(acc[q][i][1], x[i][q], w[q]);
             }
         }
     }
