@@ -8,22 +8,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// mantissa * 2^exponent, the mantissa 0 or in [2^23, 2^24).
+// mantissa * 2^exponent, the mantissa 0 or in [2^23, 2^24]: rounding up may reach the end.
 typedef struct nyb_float32 {
     uint32_t mantissa;
     int32_t exponent;
 } nyb_float32;
 
-// The magnitude of a float32 given by its bits; false unless it is 0 or in [2^-62, 4).
-static inline bool nyb_float32_read(uint32_t bits, nyb_float32 *value) {
-    const uint32_t biased = bits >> 23 & 0xFF;
-    value->mantissa = 0;
-    value->exponent = 0;
-    if (bits << 1 != 0) {
-        value->mantissa = (bits & 0x7FFFFF) | 0x800000;
-        value->exponent = (int32_t)biased - 150;
+// The magnitude of a float32 given by its bits, 0 or a normal number.
+static inline nyb_float32 nyb_float32_read(uint32_t bits) {
+    if (bits << 1 == 0) {
+        return (nyb_float32){0, 0};
     }
-    return bits << 1 == 0 || (biased >= 65 && biased < 129);
+    return (nyb_float32){(bits & 0x7FFFFF) | 0x800000, (int32_t)(bits >> 23 & 0xFF) - 150};
 }
 
 // m * 2^exponent rounded to 24 bits, m below 2^63.
@@ -42,10 +38,6 @@ static inline nyb_float32 nyb_float32_round(uint64_t m, int32_t exponent) {
     if (shift > 0) {
         const uint64_t odd = m >> shift & 1;
         m = (m + (UINT64_C(1) << (shift - 1)) - 1 + odd) >> shift;
-    }
-    if (m == UINT64_C(1) << 24) { // rounded up to the next power of two
-        m >>= 1;
-        shift++;
     }
     return (nyb_float32){(uint32_t)m, exponent + (int32_t)shift};
 }

@@ -13,8 +13,8 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_vector strides = nyb_get_vector(&node->options, NYB_MOVE_STRIDES, 4);
     if (x.type != y.type || strides.count != y.rank || y.elements == 0) {
-        return nyb_node_fail(node, why, "input and output of one type, a stride for each dimension",
-                             y.rank, strides.count);
+        return nyb_node_fail(node, why, "input and output of one type, a stride for each dimension", y.rank,
+                             strides.count);
     }
     // The first and the last element that is read. x has at most 2^47, a dimension adds less than
     // 2^63: neither bound can wrap before it is looked at.
@@ -32,8 +32,8 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
             last += (uint64_t)reach;
         }
         if (first < 0 || last >= x.elements) {
-            return nyb_node_fail(node, why, "strides that stay within the input",
-                                 (int64_t)x.elements, first < 0 ? first : (int64_t)last);
+            return nyb_node_fail(node, why, "strides that stay within the input", (int64_t)x.elements,
+                                 first < 0 ? first : (int64_t)last);
         }
     }
     return NYB_OK;

@@ -16,14 +16,13 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_vector before = nyb_get_vector(&node->options, NYB_PAD_BEFORE, 4);
     if (x.type != y.type || x.rank != y.rank || before.count != y.rank || y.elements == 0) {
-        return nyb_node_fail(node, why, "input and output of one type and rank, a border for each",
-                             y.rank, before.count);
+        return nyb_node_fail(node, why, "input and output of one type and rank, a border for each", y.rank,
+                             before.count);
     }
     for (uint32_t d = 0; d < y.rank; d++) {
         const uint64_t end = (uint64_t)nyb_element_u32(node->model, before, d) + x.shape[d];
         if (end > y.shape[d]) {
-            return nyb_node_fail(node, why, "an input that ends within the output", y.shape[d],
-                                 (int64_t)end);
+            return nyb_node_fail(node, why, "an input that ends within the output", y.shape[d], (int64_t)end);
         }
     }
     return NYB_OK;

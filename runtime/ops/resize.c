@@ -76,9 +76,10 @@ static bool fixed_weights(int32_t lower, int32_t upper, bool one_row) {
            (one_row || (lower >= 0 && upper >= 0));
 }
 
-static bool float32_weights(int32_t lower, int32_t upper) {
-    nyb_float32 ignored;
-    return nyb_float32_read((uint32_t)lower, &ignored) && nyb_float32_read((uint32_t)upper, &ignored);
+// The bits of 0 or of a number from 2^-62 to 1.5, of either sign.
+static bool float32_weight(int32_t bits) {
+    const uint32_t magnitude = (uint32_t)bits & 0x7FFFFFFF;
+    return magnitude == 0 || (magnitude >= 0x20800000 && magnitude <= 0x3FC00000);
 }
 
 static nyb_status check_bilinear(const nyb_node *node, nyb_error *why) {
@@ -97,8 +98,8 @@ static nyb_status check_bilinear(const nyb_node *node, nyb_error *why) {
         const uint32_t count = y.shape[d];
         const nyb_span span = nyb_get_span(&node->options, slot);
         if (span.data == NULL || span.size != 16 * (uint64_t)count) {
-            return nyb_node_fail(node, why, "two indices and weights for each output row and column",
-                                 count, (int64_t)span.size / 16);
+            return nyb_node_fail(node, why, "two indices and weights for each output row and column", count,
+                                 (int64_t)span.size / 16);
         }
         const table t = table_of(node, slot, count);
         if (!within(t.lower, count, x.shape[d]) || !within(t.upper, count, x.shape[d])) {
@@ -106,9 +107,11 @@ static nyb_status check_bilinear(const nyb_node *node, nyb_error *why) {
         }
         for (uint32_t i = 0; i < count; i++) {
             const int32_t lower = t.lower_weight[i], upper = t.upper_weight[i];
-            if (method == NYB_RESIZE_METHOD_FLOAT32 ? !float32_weights(lower, upper)
-                                                    : !fixed_weights(lower, upper, t.lower[i] == t.upper[i])) {
-                return nyb_node_fail(node, why, "weights that sum to 1024, or float32 below 4", UNIT, upper);
+            if (method == NYB_RESIZE_METHOD_FLOAT32
+                    ? !float32_weight(lower) || !float32_weight(upper)
+                    : !fixed_weights(lower, upper, t.lower[i] == t.upper[i])) {
+                return nyb_node_fail(node, why, "weights that sum to 1024, or float32 up to 1.5", UNIT,
+                                     upper);
             }
         }
     }
@@ -174,8 +177,8 @@ static void fixed_line(void *context, uint32_t line, uint32_t thread) {
         const int32_t wl = p->columns.lower_weight[i], wr = p->columns.upper_weight[i];
         const int32_t al = wa * wl, ar = wa * wr, bl = wb * wl, br = wb * wr;
         for (size_t c = 0; c < p->channels; c++) {
-            const int32_t sum = above[left + c] * al + below[left + c] * bl + above[right + c] * ar +
-                                below[right + c] * br;
+            const int32_t sum =
+                above[left + c] * al + below[left + c] * bl + above[right + c] * ar + below[right + c] * br;
             // Away from zero: half a step less where the sum is negative, then towards zero.
             y[c] = (int8_t)(away ? (sum + (sum > 0 ? HALF : -HALF)) / (1 << SHIFT) : (sum + HALF) >> SHIFT);
         }
@@ -187,23 +190,49 @@ typedef struct weight {
     bool negative;
 } weight;
 
-static weight weight_of(int32_t bits) {
-    weight w;
-    nyb_float32_read((uint32_t)bits, &w.value);
-    w.negative = bits < 0;
-    return w;
+// What one output pixel interpolates: x of each neighbour times its row's and its column's weight.
+typedef struct corner {
+    const int8_t *x;
+    weight row, column;
+    int64_t product; // row * column * 2^30, truncated
+} corner;
+
+static weight weight_of(int32_t bits) { return (weight){nyb_float32_read((uint32_t)bits), bits < 0}; }
+
+static corner corner_of(const int8_t *x, weight row, weight column) {
+    corner c = {x, row, column, 0};
+    const uint64_t mantissa = (uint64_t)row.value.mantissa * column.value.mantissa;
+    const int32_t shift = -(row.value.exponent + column.value.exponent) - 30; // from 16 on
+    if (mantissa != 0 && shift < 64) {
+        const int64_t magnitude = (int64_t)(mantissa >> shift);
+        c.product = row.negative != column.negative ? -magnitude : magnitude;
+    }
+    return c;
 }
 
-// total + x * row * column, each product and the sum rounded; x as uint8.
-static nyb_float32 add_product(nyb_float32 total, int8_t x, weight row, weight column) {
-    const nyb_float32 value = nyb_float32_round((uint64_t)(x + 128) * row.value.mantissa, row.value.exponent);
-    return nyb_float32_add(total, nyb_float32_mul(value, column.value), row.negative != column.negative);
+// The contract: every product and sum in float32, in this order, on uint8; 0.5 added, then truncated.
+static uint8_t interpolate_float32(const corner *corners, size_t channel) {
+    const nyb_float32 half = {UINT32_C(1) << 23, -24};
+    nyb_float32 total = {0, 0};
+    for (int i = 0; i < 4; i++) {
+        const corner *c = &corners[i];
+        const uint64_t x = (uint64_t)(c->x[channel] + 128);
+        const nyb_float32 scaled = nyb_float32_round(x * c->row.value.mantissa, c->row.value.exponent);
+        total = nyb_float32_add(total, nyb_float32_mul(scaled, c->column.value),
+                                c->row.negative != c->column.negative);
+    }
+    // At least 0.5 and below 2^12: the exponent is -24 to -12.
+    total = nyb_float32_add(total, half, false);
+    return (uint8_t)(total.mantissa >> -total.exponent);
 }
 
+// Weights of at most 1.5 make products below 2^10 and sums below 2^12. In float32 the eight products
+// are off by at most 2^-15 each, the four sums by 2^-13, and `product` by 2^-30: together less than
+// 2^-9. So where the sum in integers is further than 2^-8 from where the result steps, both agree.
 static void float32_line(void *context, uint32_t line, uint32_t thread) {
     const resize_plan *p = context;
     (void)thread;
-    const nyb_float32 half = {UINT32_C(1) << 23, -24};
+    const int64_t one = INT64_C(1) << 30, margin = INT64_C(1) << 22;
     const int8_t *above = row_of(p, line, p->rows.lower);
     const int8_t *below = row_of(p, line, p->rows.upper);
     const weight wa = weight_of(p->rows.lower_weight[line % p->out_height]);
@@ -213,14 +242,17 @@ static void float32_line(void *context, uint32_t line, uint32_t thread) {
         const size_t left = p->columns.lower[i] * p->channels;
         const size_t right = p->columns.upper[i] * p->channels;
         const weight wl = weight_of(p->columns.lower_weight[i]), wr = weight_of(p->columns.upper_weight[i]);
+        const corner corners[4] = {corner_of(above + left, wa, wl), corner_of(below + left, wb, wl),
+                                   corner_of(above + right, wa, wr), corner_of(below + right, wb, wr)};
         for (size_t c = 0; c < p->channels; c++) {
-            nyb_float32 total = add_product((nyb_float32){0, 0}, above[left + c], wa, wl);
-            total = add_product(total, below[left + c], wb, wl);
-            total = add_product(total, above[right + c], wa, wr);
-            total = add_product(total, below[right + c], wb, wr);
-            total = nyb_float32_add(total, half, false);
-            // At least 0.5 and below 2^14: the exponent is -24 to -10.
-            y[c] = (int8_t)((int32_t)(uint8_t)(total.mantissa >> -total.exponent) - 128);
+            int64_t sum = one / 2;
+            for (int k = 0; k < 4; k++) {
+                sum += (corners[k].x[c] + 128) * corners[k].product;
+            }
+            const int64_t rest = sum & (one - 1);
+            const bool clear = rest >= margin && rest <= one - margin;
+            const uint8_t result = clear ? (uint8_t)(sum >> 30) : interpolate_float32(corners, c);
+            y[c] = (int8_t)(result - 128);
         }
     }
 }

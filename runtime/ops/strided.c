@@ -30,10 +30,10 @@ void nyb_strided_merge(nyb_strided *copy) {
 }
 
 // With a constant size the compiler turns memcpy into a load and a store.
-#define NYB_COPY_EACH(size)                                                                        \
-    for (uint32_t i = 0; i < count; i++) {                                                         \
-        memcpy(to + i * to_stride, from + i * from_stride, size);                                  \
-    }                                                                                              \
+#define NYB_COPY_EACH(size)                                                                                  \
+    for (uint32_t i = 0; i < count; i++) {                                                                   \
+        memcpy(to + i * to_stride, from + i * from_stride, size);                                            \
+    }                                                                                                        \
     break
 
 static void copy_line(const uint8_t *from, int64_t from_stride, uint8_t *to, int64_t to_stride,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from nybble.compile import compile_graph
 from nybble.emit import emit_nyb
 from nybble.graph import Graph, ModelError, Node, Operator, Port, Tensor

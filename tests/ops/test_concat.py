@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import DType, Quantization, Tensor, UnsupportedError
 from nybble.importers.tflite import import_tflite

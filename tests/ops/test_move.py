@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.convert import convert_graph
 from nybble.graph import Array, DType, ModelError, Tensor, evaluate_outputs
@@ -114,7 +115,7 @@ def test_made_of_moves_equals_the_oracle(draw: Any, dtype: str, monkeypatch: pyt
         "BROADCAST_TO": None,
     }
     for name, table in options.items():
-        monkeypatch.setitem(single_op.OPTIONS_TABLES, name, table)  # type: ignore[call-overload]
+        monkeypatch.setitem(single_op.OPTIONS_TABLES, name, table)
     _assert_cases_equal_oracle(draw(np.random.default_rng(seed), dtype) for seed in range(200))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.convert import convert_graph
 from nybble.graph import DType, Quantization, Tensor, evaluate_outputs
@@ -61,14 +62,19 @@ def test_float32_in_integers(n: int, out: int, coordinates: tuple[bool, bool]) -
 
 
 def _weights(rng: np.random.Generator, count: int, negative: bool) -> npt.NDArray[np.float32]:
-    """Pairs of weights [2, count]: of any size from 2^-60 on, or 1 + f and -f."""
-    mantissa = rng.choice([1.0, 1 + 2.0**-23, 1.5, 2 - 2.0**-23, *rng.uniform(1, 2, 4)], (2, count))
-    low = rng.choice([-60, -30, -26, -2])
-    values = (mantissa * 2.0 ** rng.integers(low, 0, (2, count))).astype(np.float32)
+    """Pairs of weights [2, count]: of any size from 2^-60 on, or 1 + f and -f.
+
+    Many are powers of two or next to one: then sums lie next to the steps of the rounded result, where the
+    core leaves its short cut.
+    """
+    near_one = 1 + 2.0**-23 * rng.integers(0, 3, 6)
+    mantissa = rng.choice([*near_one, 2 - 2.0**-23, 1.5, *rng.uniform(1, 2, 2)], (2, count))
+    low = rng.choice([-60, -30, -26, -2, -1])
+    values: npt.NDArray[np.float32] = (mantissa * 2.0 ** rng.integers(low, 0, (2, count))).astype(np.float32)
     values[rng.random((2, count)) < 0.1] = 0
     if negative:
         fraction = values[0] / np.float32(2)
-        values = np.stack([np.float32(1) + fraction, -fraction])
+        return np.stack([np.float32(1) + fraction, -fraction])
     return values
 
 
@@ -169,9 +175,10 @@ def test_tables_of_bilinear_are_refused_where_they_leave_the_image(name: str, me
             assert_refused(graph, "rows and columns of the input", **{name: changed})
     assert_refused(graph, "for each output row and column", **{name: _table(op, name)[:, :-1]})
     assert_refused(graph, "a known method", method=3)
-    wrong = (2**31 - 1, -(2**31), 2049, -1025)
+    wrong: tuple[int, ...] = (2**31 - 1, -(2**31), 2049, -1025)
     if method is ResizeMethod.FLOAT32:
-        wrong = (0x40800000, 0x7F800000, 0x7FC00000, 1, 0x20000000)  # 4, infinity, NaN, subnormal, 2^-63
+        # Just above 1.5, 4, infinity, NaN, subnormal, 2^-63.
+        wrong = (0x3FC00001, 0x40800000, 0x7F800000, 0x7FC00000, 1, 0x20000000)
     for value in wrong:
         changed = _with(_table(op, name), (3, 1), value)
         assert_refused(graph, "weights", **{name: changed})
