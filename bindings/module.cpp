@@ -24,7 +24,9 @@ struct ModelFault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-std::string text(const char *data, uint32_t length) { return std::string(data == nullptr ? "" : data, length); }
+std::string text(const char *data, uint32_t length) {
+    return std::string(data == nullptr ? "" : data, length);
+}
 
 std::string message(const nyb_error &why) {
     std::ostringstream out;
@@ -179,8 +181,8 @@ class Session {
             targets.push_back(nyb_input(&session_, i));
             if (static_cast<size_t>(inputs[i].nbytes()) != count * targets[i].bytes ||
                 !(inputs[i].flags() & py::array::c_style)) {
-                throw std::invalid_argument("expected contiguous samples of " + std::to_string(targets[i].bytes) +
-                                            " bytes");
+                throw std::invalid_argument("expected contiguous samples of " +
+                                            std::to_string(targets[i].bytes) + " bytes");
             }
             sources.push_back(static_cast<const uint8_t *>(inputs[i].data()));
         }

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from nybble.convert import import_model, write_whole
 from nybble.measure.digits import MODELS, PIXEL_MAX
 from nybble.measure.outputs import npz

@@ -24,8 +24,16 @@ C_TARGET = ROOT / "runtime/model/schema.h"
 PYTHON_TARGET = ROOT / "python/nybble/emit/schema.py"
 
 SCALAR_BYTES = {
-    "bool": 1, "ubyte": 1, "byte": 1, "ushort": 2, "short": 2,
-    "uint": 4, "int": 4, "float": 4, "ulong": 8, "long": 8,
+    "bool": 1,
+    "ubyte": 1,
+    "byte": 1,
+    "ushort": 2,
+    "short": 2,
+    "uint": 4,
+    "int": 4,
+    "float": 4,
+    "ulong": 8,
+    "long": 8,
 }
 
 

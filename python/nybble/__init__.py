@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """nybble: integer-only neural networks in 8, 4 and 2 bits, the same bits on every CPU.
 
-    import nybble
-    session = nybble.load("model.nyb")        # or a quantized .tflite
-    scores = session(image)                    # float32 in, float32 out; or the model's own integers
+import nybble
+session = nybble.load("model.nyb")        # or a quantized .tflite
+scores = session(image)                    # float32 in, float32 out; or the model's own integers
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ __all__ = [
 ]
 
 
-def load(
-    source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None
-) -> Session:
+def load(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None) -> Session:
     """A session of a model, ready to run.
 
     source: path or bytes of a .nyb model (mapped) or of a quantized .tflite (converted on the fly).

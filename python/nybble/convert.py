@@ -48,7 +48,9 @@ def convert_graph(graph: Graph, *, golden: bool | None = None) -> bytes:
     """
     if any(tensor.dtype is DType.FLOAT32 for tensor in graph.tensors.values() if tensor.data is None):
         reason = "computes in float32: the network is not quantized"
-        raise UnsupportedError(graph.name, [Blocker(graph.name, reason, "nybble quantize MODEL --data SAMPLES")])
+        raise UnsupportedError(
+            graph.name, [Blocker(graph.name, reason, "nybble quantize MODEL --data SAMPLES")]
+        )
     return emit_nyb(compile_graph(run_passes(graph)), producer(), golden)
 
 

@@ -56,9 +56,7 @@ def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
     Raises QuantizationError, and what read_samples raises.
     """
     wrong = [
-        port.name
-        for port in reference.inputs
-        if reference.tensors[port.tensor].dtype is not DType.FLOAT32
+        port.name for port in reference.inputs if reference.tensors[port.tensor].dtype is not DType.FLOAT32
     ]
     if wrong:
         raise QuantizationError(

@@ -221,7 +221,8 @@ class Session:
         given = [np.asarray(x) for x in inputs]
         real = any(x.dtype.kind == "f" for x in given)
         arrays = [
-            port.quantize(x) if x.dtype.kind == "f" else x for port, x in zip(self._inputs, given, strict=False)
+            port.quantize(x) if x.dtype.kind == "f" else x
+            for port, x in zip(self._inputs, given, strict=False)
         ]
         outputs = self.run(arrays) if len(arrays) == len(given) else self.run(given)
         if real:
@@ -276,9 +277,7 @@ def _restore(data: bytes, threads: int, cpu: str | None) -> Session:
     return load_nyb(data, threads=threads, cpu=cpu)
 
 
-def load_nyb(
-    source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None
-) -> Session:
+def load_nyb(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None) -> Session:
     """A session of a .nyb model: a path (mapped, nothing is copied) or its bytes."""
     what = "model"
     try:

@@ -42,7 +42,8 @@ static inline int32_t nyb_sub(int32_t a, int32_t b) { return (int32_t)((uint32_t
 static inline int32_t nyb_mul(int32_t a, int32_t b) { return (int32_t)((uint32_t)a * (uint32_t)b); }
 
 // Scale, add the zero point, clamp: from an accumulator to an int8 output.
-static inline int8_t nyb_finish(int32_t acc, int32_t multiplier, int32_t shift, const nyb_requantize *output) {
+static inline int8_t nyb_finish(int32_t acc, int32_t multiplier, int32_t shift,
+                                const nyb_requantize *output) {
     const int32_t scaled = nyb_scale(acc, multiplier, shift, output->nudge);
     return (int8_t)nyb_clamp(nyb_add(scaled, output->zero_point), output->minimum, output->maximum);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Element order of packed weights (docs/adr/0001): panels of nr channels; per step, kr bytes of each channel.
-// Below 8 bits a byte holds 8 / bits planes, the k of plane p being kr further on per plane, the first plane in
-// the lowest bits.
+// Below 8 bits a byte holds 8 / bits planes, the k of plane p being kr further on per plane, the first plane
+// in the lowest bits.
 #ifndef NYB_BASE_PACKED_H
 #define NYB_BASE_PACKED_H
 

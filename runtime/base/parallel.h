@@ -11,7 +11,8 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
 }
 
 // Calls task(context, i, thread) for every i < tasks.
-static inline void nyb_parallel_for(const nyb_parallel *parallel, uint32_t tasks, nyb_task task, void *context) {
+static inline void nyb_parallel_for(const nyb_parallel *parallel, uint32_t tasks, nyb_task task,
+                                    void *context) {
     if (parallel != NULL && parallel->threads > 1 && tasks > 1) {
         parallel->run(parallel->pool, tasks, task, context);
         return;

@@ -57,7 +57,8 @@ typedef enum nyb_type {
     NYB_BOOL
 } nyb_type;
 
-// CPU features, as bits of nyb_options.cpu. 0 runs the portable scalar code. nyb_cpu_detect (platform) finds them.
+// CPU features, as bits of nyb_options.cpu. 0 runs the portable scalar code. nyb_cpu_detect (platform) finds
+// them.
 enum {
     NYB_CPU_AVX2 = 1u << 0,
     NYB_CPU_AVX512VNNI = 1u << 1, // with AVX-512 F, BW, VL
@@ -72,7 +73,7 @@ enum {
 typedef struct nyb_model {
     const uint8_t *data;
     size_t size;
-    uint32_t tensors;   // how many of each; the rest are positions in the file
+    uint32_t tensors; // how many of each; the rest are positions in the file
     uint32_t operators;
     uint32_t inputs;
     uint32_t outputs;
@@ -109,7 +110,7 @@ typedef struct nyb_parallel {
 
 // All zero: scalar code, one thread.
 typedef struct nyb_options {
-    uint32_t cpu;                 // NYB_CPU_ bits that may be used; may describe another machine when measuring
+    uint32_t cpu; // NYB_CPU_ bits that may be used; may describe another machine when measuring
     const nyb_parallel *parallel; // or NULL
 } nyb_options;
 
@@ -123,15 +124,15 @@ typedef struct nyb_session {
     nyb_options options;
 } nyb_session;
 
-// Checks the structure of a model file: offsets, alignment, types, shapes, sizes, the arena plan, the order of
-// the operators, each operator's attributes. After NYB_OK every session of the model touches only the model's
-// bytes, its own arena and nothing else. data: aligned to NYB_ALIGNMENT. why: may be NULL.
+// Checks the structure of a model file: offsets, alignment, types, shapes, sizes, the arena plan, the order
+// of the operators, each operator's attributes. After NYB_OK every session of the model touches only the
+// model's bytes, its own arena and nothing else. data: aligned to NYB_ALIGNMENT. why: may be NULL.
 nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_error *why);
 
 // Proves what open does not look at: the content hash, the certificates, and (with an arena that fits a
 // session of these options) that the golden inputs give the digests in the file.
-nyb_status nyb_model_verify(const nyb_model *model, const nyb_options *options, void *arena, size_t arena_bytes,
-                            nyb_error *why);
+nyb_status nyb_model_verify(const nyb_model *model, const nyb_options *options, void *arena,
+                            size_t arena_bytes, nyb_error *why);
 
 // Whether the file has golden inputs and digests that nyb_model_verify can compare with.
 bool nyb_has_golden(const nyb_model *model);

@@ -14,7 +14,7 @@
 
 typedef struct nyb_table {
     const nyb_model *model;
-    uint32_t at;          // 0: absent; every field reads as its default
+    uint32_t at; // 0: absent; every field reads as its default
     uint32_t vtable;
     uint32_t vtable_size;
 } nyb_table;
@@ -24,7 +24,8 @@ typedef struct nyb_vector {
     uint32_t count;
 } nyb_vector;
 
-// A byte range of the file that is known to lie inside it and to start aligned; data is NULL where it is absent or not so.
+// A byte range of the file that is known to lie inside it and to start aligned; data is NULL where it is
+// absent or not so.
 typedef struct nyb_span {
     const void *data;
     size_t size;

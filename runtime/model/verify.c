@@ -9,11 +9,12 @@ nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, n
         return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a file of at least 12 bytes", 12, (int64_t)size);
     }
     if (data == NULL || (uintptr_t)data % NYB_ALIGNMENT != 0) {
-        return nyb_fail(why, NYB_ERROR_ARGUMENT, -1, -1, "model data aligned to NYB_ALIGNMENT bytes", NYB_ALIGNMENT,
-                        (int64_t)((uintptr_t)data % NYB_ALIGNMENT));
+        return nyb_fail(why, NYB_ERROR_ARGUMENT, -1, -1, "model data aligned to NYB_ALIGNMENT bytes",
+                        NYB_ALIGNMENT, (int64_t)((uintptr_t)data % NYB_ALIGNMENT));
     }
     if (memcmp((const uint8_t *)data + 4, NYB_FILE_IDENTIFIER, 4) != 0) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "the file identifier " NYB_FILE_IDENTIFIER " at byte 4", 0, 0);
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1,
+                        "the file identifier " NYB_FILE_IDENTIFIER " at byte 4", 0, 0);
     }
     model->data = data;
     model->size = size;
@@ -21,7 +22,8 @@ nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, n
     const uint32_t version = nyb_get_u32(&root, NYB_MODEL_VERSION);
     if (root.at == 0 || version != NYB_FORMAT_VERSION) {
         const nyb_status status = root.at == 0 ? NYB_ERROR_FORMAT : NYB_ERROR_VERSION;
-        return nyb_fail(why, status, -1, -1, "a root table of this format version", NYB_FORMAT_VERSION, version);
+        return nyb_fail(why, status, -1, -1, "a root table of this format version", NYB_FORMAT_VERSION,
+                        version);
     }
     // The data section ends the file: a truncated file is refused before anything else is read.
     const uint8_t *section = nyb_get_struct(&root, NYB_MODEL_DATA, NYB_SPAN_BYTES);
@@ -31,8 +33,8 @@ nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, n
     const uint64_t offset = nyb_member_u64(section, NYB_SPAN_OFFSET_AT);
     const uint64_t bytes = nyb_member_u64(section, NYB_SPAN_SIZE_AT);
     if (offset > size || bytes != size - offset) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a data section that ends with the file", (int64_t)(offset + bytes),
-                        (int64_t)size);
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a data section that ends with the file",
+                        (int64_t)(offset + bytes), (int64_t)size);
     }
     const nyb_vector tensors = nyb_get_vector(&root, NYB_MODEL_TENSORS, 4);
     const nyb_vector operators = nyb_get_vector(&root, NYB_MODEL_OPERATORS, 4);
@@ -52,7 +54,8 @@ nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, n
         return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "at least one input and one output", 1, 0);
     }
     if (model->arena_bytes > UINT64_C(1) << 47) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "an arena below 2^47 bytes", 0, (int64_t)model->arena_bytes);
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "an arena below 2^47 bytes", 0,
+                        (int64_t)model->arena_bytes);
     }
     return NYB_OK;
 }
@@ -67,13 +70,13 @@ static nyb_vector list(const nyb_model *model, uint32_t op, uint32_t slot) {
     return nyb_get_vector(&table, slot, 4);
 }
 
-// Whether tensor `index` holds its value when operator `before` starts: the nearest earlier operator that writes to
-// its bytes must be the one that writes the tensor itself. Takes as long as the tensor lives.
+// Whether tensor `index` holds its value when operator `before` starts: the nearest earlier operator that
+// writes to its bytes must be the one that writes the tensor itself. Takes as long as the tensor lives.
 static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t before, nyb_error *why) {
     nyb_tensor_info wanted, other;
     if (!nyb_tensor_read(model, index, &wanted)) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "a tensor of known type within the arena or the file", 0,
-                        index);
+        return nyb_fail(why, NYB_ERROR_FORMAT, before, index,
+                        "a tensor of known type within the arena or the file", 0, index);
     }
     if (wanted.arena == NYB_NO_ARENA) {
         return NYB_OK;
@@ -86,8 +89,8 @@ static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t
                 return NYB_OK;
             }
             if (nyb_tensor_read(model, written, &other) && overlap(&wanted, &other)) {
-                return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "an input that no operator has overwritten", -1,
-                                op);
+                return nyb_fail(why, NYB_ERROR_FORMAT, before, index,
+                                "an input that no operator has overwritten", -1, op);
             }
         }
     }
@@ -98,7 +101,8 @@ static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t
             return NYB_OK;
         }
     }
-    return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "a tensor that is written before it is read", 0, index);
+    return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "a tensor that is written before it is read", 0,
+                    index);
 }
 
 static nyb_status check_operator(const nyb_model *model, uint32_t op, bool in_place, nyb_error *why) {
@@ -140,21 +144,22 @@ static nyb_status check_tensors(const nyb_model *model, nyb_error *why) {
     for (uint32_t i = 0; i < model->tensors; i++) {
         nyb_tensor_info info;
         if (!nyb_tensor_read(model, i, &info)) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, -1, i, "a tensor of known type within the arena or the file", 0, i);
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, i,
+                            "a tensor of known type within the arena or the file", 0, i);
         }
         if (info.arena != NYB_NO_ARENA && info.arena + info.bytes > end) {
             end = info.arena + info.bytes;
         }
     }
     if (model->arena_bytes > (end + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "an arena that ends with its last tensor", (int64_t)end,
-                        (int64_t)model->arena_bytes);
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "an arena that ends with its last tensor",
+                        (int64_t)end, (int64_t)model->arena_bytes);
     }
     return NYB_OK;
 }
 
-// Every operator has lists of its own, so all together are no longer than the file. Were they shared, a small file
-// could state so many connections that checking them takes hours.
+// Every operator has lists of its own, so all together are no longer than the file. Were they shared, a small
+// file could state so many connections that checking them takes hours.
 static nyb_status check_connections(const nyb_model *model, nyb_error *why) {
     uint64_t connections = 0;
     for (uint32_t op = 0; op < model->operators; op++) {
@@ -171,7 +176,8 @@ static nyb_status check_connections(const nyb_model *model, nyb_error *why) {
 static nyb_status check_ports(const nyb_model *model, nyb_vector ports, nyb_error *why) {
     for (uint32_t i = 0; i < ports.count; i++) {
         if (nyb_element_table(model, ports, i).at == 0) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a table for each input and output", ports.count, i);
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "a table for each input and output", ports.count,
+                            i);
         }
     }
     return NYB_OK;
@@ -192,11 +198,13 @@ nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t
         const nyb_table port = nyb_element_table(model, inputs, i);
         const uint32_t index = nyb_get_u32(&port, NYB_PORT_TENSOR);
         if (!nyb_tensor_read(model, index, &info) || info.arena == NYB_NO_ARENA || info.bytes == 0) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "an input in the arena that has elements", 1, 0);
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "an input in the arena that has elements", 1,
+                            0);
         }
         for (uint32_t j = 0; j < i; j++) {
             const nyb_table earlier = nyb_element_table(model, inputs, j);
-            if (nyb_tensor_read(model, nyb_get_u32(&earlier, NYB_PORT_TENSOR), &other) && overlap(&info, &other)) {
+            if (nyb_tensor_read(model, nyb_get_u32(&earlier, NYB_PORT_TENSOR), &other) &&
+                overlap(&info, &other)) {
                 return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "inputs apart from each other", j, i);
             }
         }

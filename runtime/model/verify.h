@@ -11,8 +11,9 @@ enum { NYB_FORMAT_VERSION = 0 };
 // its bytes can be.
 nyb_status nyb_structure_open(nyb_model *model, const void *data, size_t size, nyb_error *why);
 
-// Tensors, ports, and for every operator: its tensors exist; what it reads was written and not overwritten since;
-// what it writes overlaps none of its inputs. in_place(kind) tells which operators may write over an input.
+// Tensors, ports, and for every operator: its tensors exist; what it reads was written and not overwritten
+// since; what it writes overlaps none of its inputs. in_place(kind) tells which operators may write over an
+// input.
 nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t kind), nyb_error *why);
 
 // The stored SHA-256 against that of the file with the stored one taken as zero.

@@ -66,8 +66,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return 0;
 }
 
-static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b, uint32_t stride2,
-                     int8_t *c, uint32_t count) {
+static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b,
+                     uint32_t stride2, int8_t *c, uint32_t count) {
     const add_plan *p = plan_memory;
     const int32_t one = (int32_t)1 << p->left_shift;
     for (uint32_t i = 0; i < count; i++, a += stride1, b += stride2) {
@@ -87,11 +87,15 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
 }
 
 _Static_assert(sizeof(add_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
-#define NYB_ADD_LIKE(name)                                                                      \
-    {                                                                                           \
-        .kind = name, .inputs_min = 2, .inputs_max = 2, .in_place = true,                       \
-        .plan_bytes = sizeof(add_plan), .check = check, .plan = plan, .run = run,               \
-        .variant = nyb_variant_scalar                                                           \
-    }
+#define NYB_ADD_LIKE(name)                                                                                   \
+    {.kind = name,                                                                                           \
+     .inputs_min = 2,                                                                                        \
+     .inputs_max = 2,                                                                                        \
+     .in_place = true,                                                                                       \
+     .plan_bytes = sizeof(add_plan),                                                                         \
+     .check = check,                                                                                         \
+     .plan = plan,                                                                                           \
+     .run = run,                                                                                             \
+     .variant = nyb_variant_scalar}
 const nyb_op nyb_op_add = NYB_ADD_LIKE("Add");
 const nyb_op nyb_op_sub = NYB_ADD_LIKE("Sub");

@@ -15,8 +15,8 @@ bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, cons
     uint32_t shape[NYB_MAX_RANK], stride1[NYB_MAX_RANK], stride2[NYB_MAX_RANK];
     uint64_t elements1 = 1, elements2 = 1;
     memset(broadcast, 0, sizeof *broadcast);
-    if (a->rank > out->rank || b->rank > out->rank || out->elements > UINT32_MAX || a->elements > UINT32_MAX ||
-        b->elements > UINT32_MAX) {
+    if (a->rank > out->rank || b->rank > out->rank || out->elements > UINT32_MAX ||
+        a->elements > UINT32_MAX || b->elements > UINT32_MAX) {
         return false;
     }
     uint32_t rank = 0; // merged dimensions, innermost first
@@ -29,7 +29,8 @@ bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, cons
         if (extent == 1) {
             continue;
         }
-        if (rank > 0 && s1 == stride1[rank - 1] * shape[rank - 1] && s2 == stride2[rank - 1] * shape[rank - 1]) {
+        if (rank > 0 && s1 == stride1[rank - 1] * shape[rank - 1] &&
+            s2 == stride2[rank - 1] * shape[rank - 1]) {
             shape[rank - 1] *= extent; // both inputs simply go on
             continue;
         }
@@ -52,8 +53,8 @@ bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, cons
     return true;
 }
 
-void nyb_broadcast_run(const nyb_broadcast *b, const int8_t *x1, const int8_t *x2, int8_t *y, nyb_elementwise_fn f,
-                       const void *plan) {
+void nyb_broadcast_run(const nyb_broadcast *b, const int8_t *x1, const int8_t *x2, int8_t *y,
+                       nyb_elementwise_fn f, const void *plan) {
     const uint32_t inner = b->rank - 1;
     uint32_t index[NYB_MAX_RANK] = {0};
     for (uint32_t d = 0; d < b->rank; d++) {

@@ -5,7 +5,8 @@
 
 #include "ops/op.h"
 
-// The output's dimensions, merged where both inputs allow it, outermost first. A stride of 0 repeats an input.
+// The output's dimensions, merged where both inputs allow it, outermost first. A stride of 0 repeats an
+// input.
 typedef struct nyb_broadcast {
     uint32_t rank; // at least 1
     uint32_t shape[NYB_MAX_RANK];

@@ -35,16 +35,17 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, ny
     plan->out_height = y.shape[1];
     plan->out_width = y.shape[2];
     plan->out_channels = y.shape[3];
-    const nyb_status status = nyb_matmul_read(node, NYB_CONV2D_WEIGHTS, NYB_CONV2D_OUTPUT, plan->groups, cpu,
-                                              &plan->matmul, why);
+    const nyb_status status =
+        nyb_matmul_read(node, NYB_CONV2D_WEIGHTS, NYB_CONV2D_OUTPUT, plan->groups, cpu, &plan->matmul, why);
     if (status != NYB_OK) {
         return status;
     }
     const nyb_weights *w = &plan->matmul.weights;
-    const uint64_t depth = (uint64_t)plan->window.height * plan->window.width * (plan->channels / plan->groups);
+    const uint64_t depth =
+        (uint64_t)plan->window.height * plan->window.width * (plan->channels / plan->groups);
     if (plan->channels % plan->groups != 0 || w->depth != depth) {
-        return nyb_node_fail(node, why, "weights: depth equal to window times channels per group", (int64_t)depth,
-                             w->depth);
+        return nyb_node_fail(node, why, "weights: depth equal to window times channels per group",
+                             (int64_t)depth, w->depth);
     }
     if ((uint64_t)w->outputs * plan->groups != plan->out_channels) {
         return nyb_node_fail(node, why, "weights: outputs of all groups equal to the output's channels",

@@ -29,8 +29,8 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
     memset(plan, 0, sizeof *plan);
     if (x.rank != 4 || y.rank != 4 || x.type != NYB_INT8 || y.type != NYB_INT8 || x.shape[0] != y.shape[0] ||
         x.shape[3] != y.shape[3]) {
-        return nyb_node_fail(node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4,
-                             x.rank);
+        return nyb_node_fail(
+            node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4, x.rank);
     }
     if (!nyb_window_read(options, NYB_DEPTHWISE_CONV2D_WINDOW, &plan->window)) {
         return nyb_node_fail(node, why, "window: sizes, strides and dilations from 1 to 2^24", 1, 0);
@@ -43,7 +43,8 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
     }
     const nyb_weights *w = &plan->weights;
     const uint64_t taps = (uint64_t)plan->window.height * plan->window.width;
-    if (w->nr != NYB_DEPTHWISE_NR || w->kr != 1 || w->outputs != x.shape[3] || w->depth != taps || w->scale_group) {
+    if (w->nr != NYB_DEPTHWISE_NR || w->kr != 1 || w->outputs != x.shape[3] || w->depth != taps ||
+        w->scale_group) {
         return nyb_node_fail(node, why, "weights: one channel of the window for each channel", (int64_t)taps,
                              w->depth);
     }
@@ -118,8 +119,7 @@ static void point(const depthwise_plan *p, uint32_t line, const int8_t *padding,
             for (uint32_t j = 0; j < v->width; j++) {
                 const int64_t ix = left + (int64_t)j * v->dilation_width;
                 const bool inside = iy >= 0 && iy < p->height && ix >= 0 && ix < p->width;
-                *taps++ =
-                    inside ? image + ((size_t)iy * p->width + (size_t)ix) * p->channels : padding;
+                *taps++ = inside ? image + ((size_t)iy * p->width + (size_t)ix) * p->channels : padding;
             }
         }
     }
@@ -168,7 +168,9 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     nyb_parallel_for(run_context->parallel, tasks, lines, &call);
 }
 
-static const char *variant(const void *plan_memory) { return ((const depthwise_plan *)plan_memory)->kernel->name; }
+static const char *variant(const void *plan_memory) {
+    return ((const depthwise_plan *)plan_memory)->kernel->name;
+}
 
 _Static_assert(sizeof(depthwise_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
 

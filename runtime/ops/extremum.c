@@ -19,8 +19,7 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
         return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
     }
     if (!nyb_broadcast_read(&a, &b, &y, &broadcast)) {
-        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank,
-                             a.rank);
+        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
     }
     return NYB_OK;
 }
@@ -53,11 +52,15 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
 }
 
 _Static_assert(sizeof(extremum_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
-#define NYB_EXTREMUM_LIKE(name)                                                             \
-    {                                                                                       \
-        .kind = name, .inputs_min = 2, .inputs_max = 2, .in_place = true,                   \
-        .plan_bytes = sizeof(extremum_plan), .check = check, .plan = plan, .run = run,      \
-        .variant = nyb_variant_scalar                                                       \
-    }
+#define NYB_EXTREMUM_LIKE(name)                                                                              \
+    {.kind = name,                                                                                           \
+     .inputs_min = 2,                                                                                        \
+     .inputs_max = 2,                                                                                        \
+     .in_place = true,                                                                                       \
+     .plan_bytes = sizeof(extremum_plan),                                                                    \
+     .check = check,                                                                                         \
+     .plan = plan,                                                                                           \
+     .run = run,                                                                                             \
+     .variant = nyb_variant_scalar}
 const nyb_op nyb_op_maximum = NYB_EXTREMUM_LIKE("Maximum");
 const nyb_op nyb_op_minimum = NYB_EXTREMUM_LIKE("Minimum");

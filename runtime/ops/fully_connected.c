@@ -18,16 +18,16 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, fully_connected_plan 
     if (x.type != NYB_INT8 || y.type != NYB_INT8) {
         return nyb_node_fail(node, why, "int8 input and output", NYB_INT8, x.type);
     }
-    const nyb_status status =
-        nyb_matmul_read(node, NYB_FULLY_CONNECTED_WEIGHTS, NYB_FULLY_CONNECTED_OUTPUT, 1, cpu, &plan->matmul, why);
+    const nyb_status status = nyb_matmul_read(node, NYB_FULLY_CONNECTED_WEIGHTS, NYB_FULLY_CONNECTED_OUTPUT,
+                                              1, cpu, &plan->matmul, why);
     if (status != NYB_OK) {
         return status;
     }
     const nyb_weights *w = &plan->matmul.weights;
     if (w->depth == 0 || x.elements % w->depth != 0 || x.elements > UINT32_MAX || y.elements > UINT32_MAX ||
         x.elements / w->depth * w->outputs != y.elements) {
-        return nyb_node_fail(node, why, "weights: depth and outputs that fit input and output", (int64_t)y.elements,
-                             w->depth);
+        return nyb_node_fail(node, why, "weights: depth and outputs that fit input and output",
+                             (int64_t)y.elements, w->depth);
     }
     plan->rows = (uint32_t)(x.elements / w->depth);
     plan->block = nyb_block_rows(w->depth);

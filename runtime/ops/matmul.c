@@ -14,8 +14,8 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
     const nyb_weights *w = &matmul->weights;
     matmul->gemm = nyb_gemm_pick(cpu, w->bits, w->nr, w->kr, w->scale_group != 0);
     if (matmul->gemm == NULL) {
-        return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1, "weights: a layout with a gemm in this build",
-                        0, (int64_t)w->nr * 100 + w->kr);
+        return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
+                        "weights: a layout with a gemm in this build", 0, (int64_t)w->nr * 100 + w->kr);
     }
     return NYB_OK;
 }
@@ -39,8 +39,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
     if (w->zero_point != 0) {
         sum_rows(part, w->depth, w->zero_point);
     }
-    const uint32_t scale_groups =
-        w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
+    const uint32_t scale_groups = w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
     const nyb_gemm_args args = {
         .a = part->a,
         .a_stride = part->a_stride,

@@ -24,7 +24,8 @@ static inline uint32_t nyb_block_rows(uint32_t depth) {
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
                            uint32_t cpu, nyb_matmul *matmul, nyb_error *why);
 
-// c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric weights.
+// c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric
+// weights.
 typedef struct nyb_matmul_part {
     const int8_t *a;
     size_t a_stride;

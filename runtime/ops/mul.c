@@ -22,12 +22,10 @@ static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
         return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
     }
     if (!nyb_broadcast_read(&a, &b, &y, &plan->broadcast)) {
-        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank,
-                             a.rank);
+        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
     }
     if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, &plan->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8",
-                             1, 0);
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
     }
     plan->zero_point1 = nyb_get_i32(options, NYB_MUL_ZERO_POINT1);
     plan->zero_point2 = nyb_get_i32(options, NYB_MUL_ZERO_POINT2);

@@ -37,7 +37,8 @@ uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *tensor) 
     return setup->arena != NULL ? setup->arena + tensor->arena : NULL;
 }
 
-nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected, int64_t found) {
+nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected,
+                         int64_t found) {
     return nyb_fail(why, NYB_ERROR_FORMAT, node->index, -1, what, expected, found);
 }
 

@@ -23,7 +23,8 @@ typedef struct nyb_node {
     nyb_vector outputs;
 } nyb_node;
 
-// Where a session is being built. arena: NULL while only measuring; plans then hold pointers that nobody follows.
+// Where a session is being built. arena: NULL while only measuring; plans then hold pointers that nobody
+// follows.
 typedef struct nyb_setup {
     uint8_t *arena;
     const nyb_options *options;
@@ -66,12 +67,16 @@ nyb_tensor_info nyb_node_output(const nyb_node *node, uint32_t i);
 uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *info);
 
 // Refuses a node: `what` was expected to be `expected`.
-nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected, int64_t found);
+nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected,
+                         int64_t found);
 
-// The Requantize struct of an options table: false where it is absent, its clamp is not within int8, or a field is unknown.
+// The Requantize struct of an options table: false where it is absent, its clamp is not within int8, or a
+// field is unknown.
 bool nyb_requantize_read(const nyb_table *options, uint32_t slot, nyb_requantize *out);
 
-static inline size_t nyb_aligned(size_t bytes) { return (bytes + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT; }
+static inline size_t nyb_aligned(size_t bytes) {
+    return (bytes + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT;
+}
 
 bool nyb_same_shape(const nyb_tensor_info *a, const nyb_tensor_info *b);
 

@@ -22,14 +22,15 @@ static nyb_status read(const nyb_node *node, pool_plan *plan, nyb_error *why) {
     plan->average = node->kind == NYB_OPTIONS_AVERAGE_POOL2D;
     if (x.rank != 4 || y.rank != 4 || x.type != NYB_INT8 || y.type != NYB_INT8 || x.shape[0] != y.shape[0] ||
         x.shape[3] != y.shape[3] || y.elements > UINT32_MAX) {
-        return nyb_node_fail(node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4,
-                             x.rank);
+        return nyb_node_fail(
+            node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4, x.rank);
     }
     const uint32_t slot = plan->average ? NYB_AVERAGE_POOL2D_WINDOW : NYB_MAX_POOL2D_WINDOW;
     if (!nyb_window_read(options, slot, &plan->window) ||
         (uint64_t)plan->window.height * plan->window.width > UINT32_C(1) << 22) {
         // 2^22 elements of at most 256: the sum fits 31 bits.
-        return nyb_node_fail(node, why, "window: sizes, strides and dilations from 1, an area of at most 2^22", 1, 0);
+        return nyb_node_fail(node, why,
+                             "window: sizes, strides and dilations from 1, an area of at most 2^22", 1, 0);
     }
     plan->minimum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MINIMUM : NYB_MAX_POOL2D_MINIMUM);
     plan->maximum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MAXIMUM : NYB_MAX_POOL2D_MAXIMUM);
@@ -72,7 +73,8 @@ static int32_t mean(int32_t sum, int32_t count, bool up) {
 }
 
 // Taps of a window at `start` that fall inside `extent`: [*first, *end).
-static void inside(int64_t start, uint32_t taps, uint32_t dilation, uint32_t extent, uint32_t *first, uint32_t *end) {
+static void inside(int64_t start, uint32_t taps, uint32_t dilation, uint32_t extent, uint32_t *first,
+                   uint32_t *end) {
     const int64_t before = start < 0 ? (dilation - 1 - start) / dilation : 0;
     const int64_t within = start < extent ? (extent - start + dilation - 1) / dilation : 0;
     *first = before < taps ? (uint32_t)before : taps;
@@ -117,10 +119,14 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
 }
 
 _Static_assert(sizeof(pool_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
-#define NYB_POOL_LIKE(name)                                                                     \
-    {                                                                                           \
-        .kind = name, .inputs_min = 1, .inputs_max = 1, .plan_bytes = sizeof(pool_plan),        \
-        .check = check, .plan = plan, .run = run, .variant = nyb_variant_scalar                 \
-    }
+#define NYB_POOL_LIKE(name)                                                                                  \
+    {.kind = name,                                                                                           \
+     .inputs_min = 1,                                                                                        \
+     .inputs_max = 1,                                                                                        \
+     .plan_bytes = sizeof(pool_plan),                                                                        \
+     .check = check,                                                                                         \
+     .plan = plan,                                                                                           \
+     .run = run,                                                                                             \
+     .variant = nyb_variant_scalar}
 const nyb_op nyb_op_average_pool2d = NYB_POOL_LIKE("AveragePool2d");
 const nyb_op nyb_op_max_pool2d = NYB_POOL_LIKE("MaxPool2d");

@@ -84,16 +84,14 @@ static nyb_status read(const nyb_node *node, reduce_plan *plan, nyb_error *why) 
     }
     const uint64_t count = split(&x, summed, plan);
     if (count == 0 || count >= COUNT_LIMIT) {
-        return nyb_node_fail(node, why, "1 to 2^23 - 1 elements in a sum", COUNT_LIMIT - 1,
-                             (int64_t)count);
+        return nyb_node_fail(node, why, "1 to 2^23 - 1 elements in a sum", COUNT_LIMIT - 1, (int64_t)count);
     }
     if (y.elements != x.elements / count) {
         return nyb_node_fail(node, why, "one output for each sum", (int64_t)(x.elements / count),
                              (int64_t)y.elements);
     }
     if (!nyb_requantize_read(options, NYB_MEAN_OUTPUT, &plan->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8",
-                             1, 0);
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
     }
     plan->rows = plan->channels > 0 ? (uint32_t)y.elements / plan->channels : 0;
     plan->bias = nyb_get_i32(options, NYB_MEAN_BIAS);
@@ -175,10 +173,14 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
 }
 
 _Static_assert(sizeof(reduce_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
-#define NYB_REDUCE_LIKE(name)                                                               \
-    {                                                                                       \
-        .kind = name, .inputs_min = 1, .inputs_max = 1, .plan_bytes = sizeof(reduce_plan),  \
-        .check = check, .plan = plan, .run = run, .variant = nyb_variant_scalar             \
-    }
+#define NYB_REDUCE_LIKE(name)                                                                                \
+    {.kind = name,                                                                                           \
+     .inputs_min = 1,                                                                                        \
+     .inputs_max = 1,                                                                                        \
+     .plan_bytes = sizeof(reduce_plan),                                                                      \
+     .check = check,                                                                                         \
+     .plan = plan,                                                                                           \
+     .run = run,                                                                                             \
+     .variant = nyb_variant_scalar}
 const nyb_op nyb_op_mean = NYB_REDUCE_LIKE("Mean");
 const nyb_op nyb_op_sum = NYB_REDUCE_LIKE("Sum");

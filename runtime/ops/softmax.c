@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax over the last axis in fixed point. Meaning and sources: python/nybble/ops/softmax.py, fixedpoint.py.
+// Softmax over the last axis in fixed point. Meaning and sources: python/nybble/ops/softmax.py,
+// fixedpoint.py.
 #include "ops/op.h"
 
 typedef struct softmax_plan {
@@ -92,7 +93,8 @@ static void row(void *context, uint32_t index, uint32_t thread) {
         sum = nyb_add(sum, divide_by_pot(p->exponentials[x[i] - largest + 255], 12));
     }
     const uint32_t headroom = leading_zeros((uint32_t)sum);
-    const int32_t reciprocal = one_over_one_plus((int32_t)(((uint64_t)(uint32_t)sum << headroom) - (UINT64_C(1) << 31)));
+    const int32_t reciprocal =
+        one_over_one_plus((int32_t)(((uint64_t)(uint32_t)sum << headroom) - (UINT64_C(1) << 31)));
     const uint32_t exponent = 35 - headroom; // 12 - headroom + 31 - 8
     for (uint32_t i = 0; i < p->depth; i++) {
         const int32_t scaled = high_mul(reciprocal, p->exponentials[x[i] - largest + 255]);

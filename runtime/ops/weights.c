@@ -18,14 +18,15 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->zero_point = nyb_get_i32(&table, NYB_WEIGHTS_ZERO_POINT);
     weights->scale_group = nyb_get_u32(&table, NYB_WEIGHTS_SCALE_GROUP);
     const uint32_t limit = UINT32_C(1) << 24;
-    if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 || weights->kr == 0 ||
-        layout[NYB_LAYOUT_ORDER_AT] != 0 || weights->outputs > limit || weights->depth > limit || groups > limit ||
-        weights->scale_group > limit ||
+    if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 ||
+        weights->kr == 0 || layout[NYB_LAYOUT_ORDER_AT] != 0 || weights->outputs > limit ||
+        weights->depth > limit || groups > limit || weights->scale_group > limit ||
         weights->zero_point < -255 || weights->zero_point > 255) {
         return false;
     }
     const uint64_t panels = (weights->outputs + (uint64_t)weights->nr - 1) / weights->nr;
-    const uint64_t group_bytes = panels * nyb_panel_bytes(weights->depth, weights->bits, weights->nr, weights->kr);
+    const uint64_t group_bytes =
+        panels * nyb_panel_bytes(weights->depth, weights->bits, weights->nr, weights->kr);
     weights->padded_outputs = (uint32_t)(panels * weights->nr);
     weights->group_bytes = (size_t)group_bytes;
     const uint64_t channels = (uint64_t)groups * weights->padded_outputs;
@@ -43,8 +44,10 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     if (weights->scale_group != 0) {
         const uint32_t step = weights->kr * (8 / weights->bits);
         const nyb_span factors = nyb_get_span(&table, NYB_WEIGHTS_SCALE_FACTORS);
-        const uint64_t scale_groups = (weights->depth + (uint64_t)weights->scale_group - 1) / weights->scale_group;
-        if (weights->scale_group % step != 0 || factors.data == NULL || factors.size != 4 * channels * scale_groups) {
+        const uint64_t scale_groups =
+            (weights->depth + (uint64_t)weights->scale_group - 1) / weights->scale_group;
+        if (weights->scale_group % step != 0 || factors.data == NULL ||
+            factors.size != 4 * channels * scale_groups) {
             return false;
         }
         weights->factors = factors.data;

@@ -52,7 +52,8 @@ static int64_t scale_factor(const nyb_weights *w, uint32_t channel, uint32_t k) 
         return 1;
     }
     const uint32_t scale_groups = (w->depth + w->scale_group - 1) / w->scale_group;
-    return w->factors[((size_t)(channel / w->nr) * scale_groups + k / w->scale_group) * w->nr + channel % w->nr];
+    return w
+        ->factors[((size_t)(channel / w->nr) * scale_groups + k / w->scale_group) * w->nr + channel % w->nr];
 }
 
 // Zero point of a node's first input, 0 where the file states none.
@@ -79,8 +80,8 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
     const uint32_t quad_limit = nyb_member_u32(stated, NYB_CERTIFICATE_QUAD_AT);
     const int32_t zero = input_zero_point(node);
     if (accumulator > INT32_MAX || zero < INT8_MIN || zero > INT8_MAX) {
-        return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "accumulators within int32, an int8 zero point",
-                        INT32_MAX, (int64_t)accumulator);
+        return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                        "accumulators within int32, an int8 zero point", INT32_MAX, (int64_t)accumulator);
     }
     // Inputs are at most this far from their zero point.
     const int64_t reach = zero < 0 ? INT8_MAX - zero : zero - INT8_MIN;
@@ -90,7 +91,8 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
             const size_t channel = (size_t)g * w.padded_outputs + n;
             int64_t sum = 0, effective = 0, absolute = 0;
             if (!nyb_shift_valid(w.shift[channel])) {
-                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "shifts from 1 to 62", 62, w.shift[channel]);
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "shifts from 1 to 62", 62,
+                                w.shift[channel]);
             }
             uint32_t pair = 0, quad = 0;
             for (uint32_t k = 0; k < w.depth; k++) {
@@ -102,8 +104,8 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                 effective += used;
                 absolute += used < 0 ? -used : used;
                 if (pair > pair_limit || quad > quad_limit || absolute > INT32_MAX) {
-                    return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "pairs and quads within the certificate",
-                                    pair_limit, pair);
+                    return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                                    "pairs and quads within the certificate", pair_limit, pair);
                 }
             }
             // Kernels multiply the padding with whatever activations stand there.
@@ -114,15 +116,15 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                 }
             }
             if (w.weight_sum[channel] != sum) {
-                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "the sum of a channel's weights", sum,
-                                w.weight_sum[channel]);
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "the sum of a channel's weights",
+                                sum, w.weight_sum[channel]);
             }
             // The stored bias has -zero * effective folded in; the bound speaks of the bias before that.
             const int64_t bias = w.bias[channel] + zero * effective;
             const int64_t bound = absolute * reach + (bias < 0 ? -bias : bias);
             if ((uint64_t)bound > accumulator) {
-                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "accumulators within the certificate",
-                                (int64_t)accumulator, bound);
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                                "accumulators within the certificate", (int64_t)accumulator, bound);
             }
         }
     }

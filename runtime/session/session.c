@@ -43,8 +43,8 @@ nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_e
             status = nyb_fail(why, NYB_ERROR_UNSUPPORTED, i, -1, "an operator of this build", 0, node.kind);
         } else if (node.inputs.count < op->inputs_min || node.inputs.count > op->inputs_max ||
                    node.outputs.count != 1) {
-            status = nyb_node_fail(&node, why, "as many inputs as the operator takes, and one output", op->inputs_min,
-                                   node.inputs.count);
+            status = nyb_node_fail(&node, why, "as many inputs as the operator takes, and one output",
+                                   op->inputs_min, node.inputs.count);
         } else if (nyb_node_output(&node, 0).elements == 0) {
             // Loops over an empty output could still be long, and there is nothing to compute.
             status = nyb_node_fail(&node, why, "an output that has elements", 1, 0);
@@ -113,14 +113,14 @@ size_t nyb_session_bytes(const nyb_model *model, const nyb_options *options) {
     return sizes.total <= SIZE_MAX ? (size_t)sizes.total : 0;
 }
 
-nyb_status nyb_session_init(nyb_session *session, const nyb_model *model, const nyb_options *options, void *arena,
-                            size_t arena_bytes, nyb_error *why) {
+nyb_status nyb_session_init(nyb_session *session, const nyb_model *model, const nyb_options *options,
+                            void *arena, size_t arena_bytes, nyb_error *why) {
     memset(session, 0, sizeof *session);
     options = options != NULL ? options : &defaults;
     const layout sizes = measure(model, options);
     if (arena == NULL || (uintptr_t)arena % NYB_ALIGNMENT != 0) {
-        return nyb_fail(why, NYB_ERROR_ARENA, -1, -1, "an arena aligned to NYB_ALIGNMENT bytes", NYB_ALIGNMENT,
-                        (int64_t)((uintptr_t)arena % NYB_ALIGNMENT));
+        return nyb_fail(why, NYB_ERROR_ARENA, -1, -1, "an arena aligned to NYB_ALIGNMENT bytes",
+                        NYB_ALIGNMENT, (int64_t)((uintptr_t)arena % NYB_ALIGNMENT));
     }
     if (arena_bytes < sizes.total) {
         return nyb_fail(why, NYB_ERROR_ARENA, -1, -1, "an arena of nyb_session_bytes", (int64_t)sizes.total,
@@ -191,7 +191,8 @@ static nyb_tensor view(const nyb_session *session, uint32_t index) {
 }
 
 static nyb_tensor port(const nyb_session *session, nyb_vector ports, size_t i) {
-    const nyb_table table = nyb_element_table(session->model, ports, i < ports.count ? (uint32_t)i : ports.count);
+    const nyb_table table =
+        nyb_element_table(session->model, ports, i < ports.count ? (uint32_t)i : ports.count);
     const uint32_t index = table.at != 0 ? nyb_get_u32(&table, NYB_PORT_TENSOR) : session->model->tensors;
     nyb_tensor tensor = view(session, index);
     const nyb_vector name = nyb_get_vector(&table, NYB_PORT_NAME, 1);
@@ -249,7 +250,8 @@ nyb_op_info nyb_describe(const nyb_session *session, uint32_t op) {
     return info;
 }
 
-// The input's bytes where the file stores none: SHA-256("nybble golden input" + index + block) for block 0, 1, ...
+// The input's bytes where the file stores none: SHA-256("nybble golden input" + index + block) for block 0,
+// 1, ...
 static void generate_golden(const nyb_tensor *input, uint64_t index) {
     static const char seed[] = "nybble golden input";
     uint8_t digest[NYB_SHA256_BYTES];
@@ -270,8 +272,8 @@ static void generate_golden(const nyb_tensor *input, uint64_t index) {
     }
 }
 
-static nyb_status verify_golden(const nyb_model *model, const nyb_options *options, void *arena, size_t arena_bytes,
-                                nyb_error *why) {
+static nyb_status verify_golden(const nyb_model *model, const nyb_options *options, void *arena,
+                                size_t arena_bytes, nyb_error *why) {
     const nyb_table root = nyb_root(model);
     const nyb_table golden = nyb_get_table(&root, NYB_MODEL_GOLDEN);
     if (golden.at == 0) {
@@ -292,14 +294,15 @@ static nyb_status verify_golden(const nyb_model *model, const nyb_options *optio
             continue;
         }
         if (input.bytes > inputs.count - at) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "golden inputs of the inputs' sizes", (int64_t)(at + input.bytes),
-                            inputs.count);
+            return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "golden inputs of the inputs' sizes",
+                            (int64_t)(at + input.bytes), inputs.count);
         }
         memcpy(input.data, model->data + inputs.at + at, input.bytes);
         at += input.bytes;
     }
     if (digests.count != model->operators) {
-        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "one golden digest per operator", model->operators, digests.count);
+        return nyb_fail(why, NYB_ERROR_FORMAT, -1, -1, "one golden digest per operator", model->operators,
+                        digests.count);
     }
     for (uint32_t op = 0; op < model->operators; op++) {
         nyb_sha256 hash;
@@ -313,15 +316,15 @@ static nyb_status verify_golden(const nyb_model *model, const nyb_options *optio
         memcpy(&first, digest, sizeof first);
         const uint64_t wanted = nyb_element_u64(model, digests, op);
         if (first != wanted) {
-            return nyb_fail(why, NYB_ERROR_MISMATCH, op, -1, "outputs with the golden digest", (int64_t)wanted,
-                            (int64_t)first);
+            return nyb_fail(why, NYB_ERROR_MISMATCH, op, -1, "outputs with the golden digest",
+                            (int64_t)wanted, (int64_t)first);
         }
     }
     return NYB_OK;
 }
 
-nyb_status nyb_model_verify(const nyb_model *model, const nyb_options *options, void *arena, size_t arena_bytes,
-                            nyb_error *why) {
+nyb_status nyb_model_verify(const nyb_model *model, const nyb_options *options, void *arena,
+                            size_t arena_bytes, nyb_error *why) {
     nyb_status status = nyb_structure_hash(model, why);
     for (uint32_t i = 0; status == NYB_OK && i < model->operators; i++) {
         const nyb_node node = nyb_node_at(model, i);

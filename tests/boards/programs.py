@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nybble
 import pytest
+
+import nybble
 from models.golden import SHARED
 from models.small import small_graph
 from nybble.convert import convert_graph
@@ -21,9 +22,7 @@ from nybble.emit.golden import golden_input
 from nybble.graph import DType, Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
-BOARDS = {
-    path.parent.name: json.loads(path.read_text()) for path in sorted(ROOT.glob("boards/*/board.json"))
-}
+BOARDS = {path.parent.name: json.loads(path.read_text()) for path in sorted(ROOT.glob("boards/*/board.json"))}
 SHARED_MODELS = ("resnet8_cifar10_int8", "kws_dscnn_int8", "vww_96_int8")
 MODELS = ("small8", "small4", "small2", *SHARED_MODELS)
 
@@ -35,9 +34,7 @@ class Program:
     path: Path
     launcher: tuple[str, ...] = ()
 
-    def __call__(
-        self, *arguments: str | Path, stdin: bytes = b""
-    ) -> subprocess.CompletedProcess[bytes]:
+    def __call__(self, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [*self.launcher, str(self.path), *map(str, arguments)]
         return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=600)
 

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nybble
 import pytest
+
+import nybble
 
 from .programs import BOARDS, MODELS, ROOT, Program, board_program, host_answer, model_bytes, require
 

@@ -10,8 +10,9 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
-import nybble
 import pytest
+
+import nybble
 from models.small import small_graph
 from nybble.convert import convert_graph
 from nybble.emit.nyb import hash_position

@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import nybble
 import pytest
+
+import nybble
 
 from .programs import MODELS, ROOT, host_answer, host_build, model_bytes, require
 

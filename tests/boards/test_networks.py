@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nybble
 import numpy as np
 import pytest
+
+import nybble
 from models.golden import REQUIRED, SHARED
 
 from .programs import BOARDS, Program, board_program

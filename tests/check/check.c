@@ -50,8 +50,7 @@ void *check_memory_place(check_memory *memory, size_t bytes, check_place place) 
         if (memory->mapped != NULL) {
             munmap(memory->mapped, memory->size + 2 * GUARD_BYTES);
         }
-        void *mapped =
-            mmap(NULL, size + 2 * GUARD_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *mapped = mmap(NULL, size + 2 * GUARD_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (mapped == MAP_FAILED ||
             mprotect((uint8_t *)mapped + GUARD_BYTES, size, PROT_READ | PROT_WRITE) != 0) {
             perror("nyb_check: guarded memory");
@@ -105,13 +104,11 @@ static void describe_crash(check *c) {
             const uintptr_t start = (uintptr_t)m->start;
             const uintptr_t end = start + m->bytes;
             if (at >= mapped && at < start) {
-                check_fail(c, "%s: %zu bytes before the first of %s", name, (size_t)(start - at),
-                           m->name);
+                check_fail(c, "%s: %zu bytes before the first of %s", name, (size_t)(start - at), m->name);
                 return;
             }
             if (at >= end && at < mapped + m->size + 2 * GUARD_BYTES) {
-                check_fail(c, "%s: %zu bytes behind the last of %s", name, (size_t)(at - end) + 1,
-                           m->name);
+                check_fail(c, "%s: %zu bytes behind the last of %s", name, (size_t)(at - end) + 1, m->name);
                 return;
             }
         }
@@ -174,8 +171,8 @@ typedef struct tally {
     uint32_t skipped;
 } tally;
 
-static void check_one(const options *o, const check_family *family, const check_row *row,
-                      uint32_t cpu, tally *t) {
+static void check_one(const options *o, const check_family *family, const check_row *row, uint32_t cpu,
+                      tally *t) {
     static check c;
     char name[64];
     snprintf(name, sizeof name, "%s/%s", family->name, row->name);
@@ -198,8 +195,8 @@ static void check_one(const options *o, const check_family *family, const check_
     } else {
         t->failed++;
         printf("    %s\n    %s\n", c.failure, c.shape);
-        printf("    again: nyb_check --seed %" PRIu64 " --family %s --variant %s\n", o->seed,
-               family->name, row->name);
+        printf("    again: nyb_check --seed %" PRIu64 " --family %s --variant %s\n", o->seed, family->name,
+               row->name);
     }
     fflush(stdout);
 }
@@ -225,8 +222,8 @@ static int run(const options *o) {
         return 2;
     }
     if (!o->list) {
-        printf("%" PRIu32 " passed, %" PRIu32 " failed, %" PRIu32 " not on this CPU\n", t.passed,
-               t.failed, t.skipped);
+        printf("%" PRIu32 " passed, %" PRIu32 " failed, %" PRIu32 " not on this CPU\n", t.passed, t.failed,
+               t.skipped);
     }
     return t.failed != 0;
 }

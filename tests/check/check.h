@@ -98,8 +98,7 @@ typedef enum check_pattern {
     CHECK_PATTERNS
 } check_pattern;
 extern const char *const check_pattern_names[CHECK_PATTERNS];
-void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int32_t *values,
-                size_t count);
+void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int32_t *values, size_t count);
 
 // Where the shifts of a case come from.
 typedef enum check_shifts {
@@ -114,8 +113,8 @@ typedef enum check_shifts {
 extern const char *const check_shifts_names[CHECK_SHIFTS];
 
 // The constants of one channel. sum: one of its accumulators as it is without a bias.
-void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bias,
-                        int32_t *multiplier, int32_t *shift);
+void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bias, int32_t *multiplier,
+                        int32_t *shift);
 
 // Zero point, clamp and nudge.
 nyb_requantize check_draw_requantize(check *c);
@@ -141,8 +140,7 @@ typedef struct check_output {
     size_t bytes;
 } check_output;
 
-void check_output_draw(check *c, check_output *o, uint32_t nr, check_shifts shifts,
-                       check_place place);
+void check_output_draw(check *c, check_output *o, uint32_t nr, check_shifts shifts, check_place place);
 
 // Fills expected_c by definition, for the scalar row itself.
 void check_output_define(const check_output *o);

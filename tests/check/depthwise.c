@@ -81,8 +81,8 @@ static void draw_weights(check *c, depthwise_case *d, check_pattern pattern, che
     d->args.weights = weights;
 }
 
-static void draw_case(check *c, const nyb_depthwise_variant *row, depthwise_shape shape,
-                      check_place place, depthwise_case *d) {
+static void draw_case(check *c, const nyb_depthwise_variant *row, depthwise_shape shape, check_place place,
+                      depthwise_case *d) {
     const check_pattern a = (check_pattern)check_below(c, CHECK_PATTERNS);
     const check_pattern w = (check_pattern)check_below(c, CHECK_PATTERNS);
     const check_shifts shifts = (check_shifts)check_below(c, CHECK_SHIFTS);
@@ -136,8 +136,7 @@ static bool depthwise_round(check *c, const void *record) {
                 for (uint32_t panels = 0; panels <= 5; panels++) { // 7, 8, 9, 15, 16, 17, ...
                     for (uint32_t beside = 0; beside < 3; beside++) {
                         const uint32_t channels = panels * NR + beside;
-                        const depthwise_shape shape = {pixels[p], taps[t],
-                                                       channels > 0 ? channels - 1 : 100};
+                        const depthwise_shape shape = {pixels[p], taps[t], channels > 0 ? channels - 1 : 100};
                         if (!check_shape(c, record, shape, (check_place)place)) {
                             return false;
                         }
@@ -161,8 +160,8 @@ static void depthwise_bench(check *c, const void *record) {
         depthwise_case d;
         draw_case(c, record, s, CHECK_GUARD_BEFORE, &d);
         const uint64_t macs = (uint64_t)s.pixels * s.tap_count * s.channels;
-        printf("    %4u pixels, %4u taps, %4u channels %8.2f GMAC/s\n", s.pixels, s.tap_count,
-               s.channels, check_speed(macs, once, &d));
+        printf("    %4u pixels, %4u taps, %4u channels %8.2f GMAC/s\n", s.pixels, s.tap_count, s.channels,
+               check_speed(macs, once, &d));
     }
 }
 

@@ -35,24 +35,35 @@ const char *const check_pattern_names[CHECK_PATTERNS] = {
     "uniform", "minimum", "maximum", "sparse", "extremes", "alternating", "runs",
 };
 
-void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int32_t *values,
-                size_t count) {
+void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int32_t *values, size_t count) {
     uint32_t run = 0; // values until the next change of CHECK_RUNS
     int32_t value = low;
     for (size_t i = 0; i < count; i++) {
         switch (pattern) {
-        case CHECK_MINIMUM: value = low; break;
-        case CHECK_MAXIMUM: value = high; break;
-        case CHECK_SPARSE: value = check_below(c, 16) == 0 ? check_between(c, low, high) : 0; break;
-        case CHECK_EXTREMES: value = check_below(c, 2) ? low : high; break;
-        case CHECK_ALTERNATING: value = i % 2 ? high : low; break;
+        case CHECK_MINIMUM:
+            value = low;
+            break;
+        case CHECK_MAXIMUM:
+            value = high;
+            break;
+        case CHECK_SPARSE:
+            value = check_below(c, 16) == 0 ? check_between(c, low, high) : 0;
+            break;
+        case CHECK_EXTREMES:
+            value = check_below(c, 2) ? low : high;
+            break;
+        case CHECK_ALTERNATING:
+            value = i % 2 ? high : low;
+            break;
         case CHECK_RUNS:
             if (run-- == 0) {
                 run = check_below(c, 64);
                 value = value == low ? high : low;
             }
             break;
-        default: value = check_between(c, low, high); break;
+        default:
+            value = check_between(c, low, high);
+            break;
         }
         values[i] = value;
     }
@@ -74,37 +85,50 @@ static int32_t magnitude_bits(int32_t x) {
 
 static int32_t draw_accumulator(check *c, int32_t sum) {
     switch (check_below(c, 8)) {
-    case 0: return check_between(c, -2, 2);
-    case 1: return INT32_MAX - check_between(c, 0, 3);
-    case 2: return INT32_MIN + check_between(c, 0, 3);
-    case 3: return check_between(c, INT32_MIN, INT32_MAX);
-    default: return nyb_add(sum, check_between(c, -4096, 4096));
+    case 0:
+        return check_between(c, -2, 2);
+    case 1:
+        return INT32_MAX - check_between(c, 0, 3);
+    case 2:
+        return INT32_MIN + check_between(c, 0, 3);
+    case 3:
+        return check_between(c, INT32_MIN, INT32_MAX);
+    default:
+        return nyb_add(sum, check_between(c, -4096, 4096));
     }
 }
 
 static int32_t draw_multiplier(check *c) {
     switch (check_below(c, 8)) {
-    case 0: return 0;
-    case 1: return INT32_C(1) << 30; // accumulators halfway between two results are frequent
-    case 2: return INT32_MAX;
-    case 3: return check_between(c, 1, INT32_MAX);
-    default: return check_between(c, INT32_C(1) << 30, INT32_MAX);
+    case 0:
+        return 0;
+    case 1:
+        return INT32_C(1) << 30; // accumulators halfway between two results are frequent
+    case 2:
+        return INT32_MAX;
+    case 3:
+        return check_between(c, 1, INT32_MAX);
+    default:
+        return check_between(c, INT32_C(1) << 30, INT32_MAX);
     }
 }
 
 static int32_t draw_shift(check *c, check_shifts shifts, int32_t accumulator) {
     switch (shifts == CHECK_MIXED ? (check_shifts)check_below(c, CHECK_MIXED) : shifts) {
-    case CHECK_UP_TO_31: return check_between(c, 1, 31);
-    case CHECK_ABOVE_31: return check_between(c, 32, 62);
-    case CHECK_ANY: return check_between(c, 1, 62);
+    case CHECK_UP_TO_31:
+        return check_between(c, 1, 31);
+    case CHECK_ABOVE_31:
+        return check_between(c, 32, 62);
+    case CHECK_ANY:
+        return check_between(c, 1, 62);
     default:
         // A multiplier has 31 bits and a result 8 with its sign.
         return nyb_clamp(magnitude_bits(accumulator) + 31 - 7 + check_between(c, -2, 2), 1, 62);
     }
 }
 
-void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bias,
-                        int32_t *multiplier, int32_t *shift) {
+void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bias, int32_t *multiplier,
+                        int32_t *shift) {
     const int32_t accumulator = draw_accumulator(c, sum);
     *bias = nyb_sub(accumulator, sum);
     *multiplier = draw_multiplier(c);

@@ -37,9 +37,7 @@ static check_row gemm_row(uint32_t index) {
     return (check_row){v->name, v->needs, v};
 }
 
-static uint32_t panels(const gemm_case *g) {
-    return (g->args.columns + g->row->nr - 1) / g->row->nr;
-}
+static uint32_t panels(const gemm_case *g) { return (g->args.columns + g->row->nr - 1) / g->row->nr; }
 
 static uint32_t scale_groups(const gemm_case *g) {
     return (g->args.depth + g->args.scale_group - 1) / g->args.scale_group;
@@ -65,8 +63,8 @@ static int32_t sum(const void *context, uint32_t i, uint32_t j) {
 // The scalar row of the same layout; NULL where the table has none.
 static const nyb_gemm_variant *scalar_row(const nyb_gemm_variant *row) {
     const nyb_gemm_variant *v = nyb_gemm_variants;
-    while (v->name != NULL && (v->needs != 0 || v->weight_bits != row->weight_bits ||
-                               v->nr != row->nr || v->kr != row->kr)) {
+    while (v->name != NULL &&
+           (v->needs != 0 || v->weight_bits != row->weight_bits || v->nr != row->nr || v->kr != row->kr)) {
         v++;
     }
     return v->name != NULL ? v : NULL;
@@ -75,9 +73,15 @@ static const nyb_gemm_variant *scalar_row(const nyb_gemm_variant *row) {
 static void draw_activations(check *c, gemm_case *g, check_pattern pattern, check_place place) {
     nyb_gemm_args *args = &g->args;
     switch (check_below(c, 4)) {
-    case 0: args->a_stride = args->depth + check_below(c, 40); break;
-    case 1: args->a_stride = check_below(c, args->depth + 1); break; // windows that overlap
-    default: args->a_stride = args->depth; break;
+    case 0:
+        args->a_stride = args->depth + check_below(c, 40);
+        break;
+    case 1:
+        args->a_stride = check_below(c, args->depth + 1);
+        break; // windows that overlap
+    default:
+        args->a_stride = args->depth;
+        break;
     }
     const size_t bytes = args->rows > 0 ? (args->rows - 1) * args->a_stride + args->depth : 0;
     int32_t *values = check_memory_place(&memory_draws, bytes * sizeof(int32_t), place);
@@ -110,8 +114,8 @@ static void draw_weights(check *c, gemm_case *g, check_pattern pattern, check_pl
         for (uint32_t k = 0; k < args->depth; k++) {
             const int32_t w = plain[(size_t)j * args->depth + k];
             const uint32_t field = (uint32_t)w & ((UINT32_C(1) << bits) - 1);
-            uint8_t *byte = weights + j / nr * panel_bytes + (size_t)(k / step) * nr * kr +
-                            j % nr * kr + k % kr;
+            uint8_t *byte =
+                weights + j / nr * panel_bytes + (size_t)(k / step) * nr * kr + j % nr * kr + k % kr;
             *byte = (uint8_t)(*byte | field << (k % step / kr * bits));
             weight_sum[j] += w;
         }
@@ -139,8 +143,7 @@ static void draw_factors(check *c, gemm_case *g, check_place place) {
 static void draw_row_bias(check *c, gemm_case *g, check_place place) {
     g->args.row_bias = NULL;
     if (check_below(c, 2)) {
-        int32_t *row_bias =
-            check_memory_place(&memory_row_bias, g->args.rows * sizeof(int32_t), place);
+        int32_t *row_bias = check_memory_place(&memory_row_bias, g->args.rows * sizeof(int32_t), place);
         const int32_t reach = check_below(c, 4) == 0 ? INT32_MAX : 1 << 20;
         check_draw(c, CHECK_UNIFORM, -reach, reach, row_bias, g->args.rows);
         g->args.row_bias = row_bias;
@@ -174,16 +177,14 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
                 c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a],
                 args->a_stride, check_pattern_names[shape.w], args->scale_group,
                 args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
-                args->output.nudge, args->output.zero_point, args->output.minimum,
-                args->output.maximum, args->c_stride, check_place_names[place]);
+                args->output.nudge, args->output.zero_point, args->output.minimum, args->output.maximum,
+                args->c_stride, check_place_names[place]);
 }
 
-static bool check_shape(check *c, const nyb_gemm_variant *row, gemm_shape shape,
-                        check_place place) {
+static bool check_shape(check *c, const nyb_gemm_variant *row, gemm_shape shape, check_place place) {
     const nyb_gemm_variant *scalar = scalar_row(row);
     if (scalar == NULL) {
-        return check_fail(c, "no scalar row of %u bits, nr %u, kr %u", row->weight_bits, row->nr,
-                          row->kr);
+        return check_fail(c, "no scalar row of %u bits, nr %u, kr %u", row->weight_bits, row->nr, row->kr);
     }
     gemm_case g;
     draw_case(c, row, shape, place, &g);
@@ -247,8 +248,7 @@ static bool gemm_round(check *c, const void *record) {
     }
     // Beyond 65,535 products a sum passes 32 bits where a kernel leaves the weights of 4 or 2 bits
     // at the top of their bytes.
-    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM,
-                                CHECK_MINIMUM};
+    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM, CHECK_MINIMUM};
     return c->round > 0 || check_shape(c, row, deepest, CHECK_GUARD_BEHIND);
 }
 
@@ -271,8 +271,7 @@ static void gemm_bench(check *c, const void *record) {
         g.args.row_bias = NULL;
         g.args.scale_group = 0;
         const uint64_t macs = (uint64_t)s.rows * s.columns * s.depth;
-        printf("    %4u x %4u x %4u %8.2f GMAC/s\n", s.rows, s.columns, s.depth,
-               check_speed(macs, once, &g));
+        printf("    %4u x %4u x %4u %8.2f GMAC/s\n", s.rows, s.columns, s.depth, check_speed(macs, once, &g));
     }
 }
 

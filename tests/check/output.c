@@ -21,8 +21,7 @@ static int32_t *place_channels(check *c, check_memory *memory, uint32_t channels
     return values;
 }
 
-void check_output_draw(check *c, check_output *o, uint32_t nr, check_shifts shifts,
-                       check_place place) {
+void check_output_draw(check *c, check_output *o, uint32_t nr, check_shifts shifts, check_place place) {
     int32_t *bias = place_channels(c, &memory_bias, o->columns, nr, place);
     int32_t *multiplier = place_channels(c, &memory_multiplier, o->columns, nr, place);
     int32_t *shift = place_channels(c, &memory_shift, o->columns, nr, place);
@@ -72,10 +71,9 @@ bool check_output_compare(check *c, const check_output *o) {
         const size_t i = (size_t)offset / o->c_stride;
         const size_t j = (size_t)offset % o->c_stride;
         if (i < o->rows && j < o->columns) {
-            return check_fail(
-                c, "c[%zu][%zu] is %d, expected %d (accumulator %d, multiplier %d, shift %d)", i, j,
-                o->c[offset], o->expected_c[offset], accumulator(o, (uint32_t)i, (uint32_t)j),
-                o->multiplier[j], o->shift[j]);
+            return check_fail(c, "c[%zu][%zu] is %d, expected %d (accumulator %d, multiplier %d, shift %d)",
+                              i, j, o->c[offset], o->expected_c[offset],
+                              accumulator(o, (uint32_t)i, (uint32_t)j), o->multiplier[j], o->shift[j]);
         }
     }
     return check_fail(c, "writes to c + %td, which is not an output", offset);

@@ -111,16 +111,11 @@ static const struct {
     nyb_gemm_variant row;
     check_outcome expected;
 } wrong_gemm[] = {
-    {GEMM(gemm_rounding), CHECK_DIFFERS},
-    {GEMM(gemm_no_row_bias), CHECK_DIFFERS},
-    {GEMM(gemm_saturates), CHECK_DIFFERS},
-    {GEMM(gemm_writes_gap), CHECK_DIFFERS},
-    {GEMM(gemm_writes_beyond), CHECK_CRASHED},
-    {GEMM(gemm_writes_before), CHECK_DIFFERS},
-    {GEMM(gemm_reads_beyond_a), CHECK_CRASHED},
-    {GEMM(gemm_reads_before_a), CHECK_CRASHED},
-    {GEMM(gemm_reads_beyond_bias), CHECK_CRASHED},
-    {GEMM(gemm_illegal_instruction), CHECK_CRASHED},
+    {GEMM(gemm_rounding), CHECK_DIFFERS},          {GEMM(gemm_no_row_bias), CHECK_DIFFERS},
+    {GEMM(gemm_saturates), CHECK_DIFFERS},         {GEMM(gemm_writes_gap), CHECK_DIFFERS},
+    {GEMM(gemm_writes_beyond), CHECK_CRASHED},     {GEMM(gemm_writes_before), CHECK_DIFFERS},
+    {GEMM(gemm_reads_beyond_a), CHECK_CRASHED},    {GEMM(gemm_reads_before_a), CHECK_CRASHED},
+    {GEMM(gemm_reads_beyond_bias), CHECK_CRASHED}, {GEMM(gemm_illegal_instruction), CHECK_CRASHED},
 };
 
 static const struct {
@@ -134,8 +129,8 @@ static const struct {
 };
 
 // 1 where the outcome is not the expected one.
-static uint32_t expect(const check_family *family, const void *row, const char *name,
-                       check_outcome expected, uint64_t seed) {
+static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
+                       uint64_t seed) {
     static const char *const words[] = {"passes", "differs", "crashes"};
     static check c;
     const check_outcome found = check_run(&c, family, row, seed, CHECK_ROUNDS);
@@ -158,8 +153,8 @@ uint32_t check_self_test(uint64_t seed) {
     uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
     failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
     for (size_t i = 0; i < GEMMS; i++) {
-        failed += expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name,
-                         wrong_gemm[i].expected, seed);
+        failed +=
+            expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name, wrong_gemm[i].expected, seed);
     }
     for (size_t i = 0; i < DEPTHWISES; i++) {
         failed += expect(&check_depthwise, &wrong_depthwise[i].row, wrong_depthwise[i].row.name,

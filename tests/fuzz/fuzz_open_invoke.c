@@ -14,15 +14,24 @@ static uint32_t next(uint32_t *random) {
 }
 
 static const uint32_t EXTREMES[] = {
-    0,          1,          2,          3,          4,         5,          7,          8,          9,
-    15,         16,         31,         62,         63,        64,         65,         127,        128,
-    255,        256,        1024,       4095,       4096,      1u << 16,   1u << 20,   1u << 22,   (1u << 22) + 1,
-    1u << 23,   1u << 24,   (1u << 24) + 1, 1u << 28, 1u << 30, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFF80,
-    0xFFFFFFC0, 0xFFFFFFFC, 0xFFFFFFFE, 0xFFFFFFFF,
+    0,          1,          2,
+    3,          4,          5,
+    7,          8,          9,
+    15,         16,         31,
+    62,         63,         64,
+    65,         127,        128,
+    255,        256,        1024,
+    4095,       4096,       1u << 16,
+    1u << 20,   1u << 22,   (1u << 22) + 1,
+    1u << 23,   1u << 24,   (1u << 24) + 1,
+    1u << 28,   1u << 30,   0x7FFFFFFF,
+    0x80000000, 0x80000001, 0xFFFFFF80,
+    0xFFFFFFC0, 0xFFFFFFFC, 0xFFFFFFFE,
+    0xFFFFFFFF,
 };
 
-// Fields of FlatBuffers stand at multiples of their size, so most mutations overwrite one: with an extreme value,
-// a value near the old one, or a field from elsewhere.
+// Fields of FlatBuffers stand at multiples of their size, so most mutations overwrite one: with an extreme
+// value, a value near the old one, or a field from elsewhere.
 static void overwrite_field(uint8_t *data, size_t size, uint32_t *random) {
     const size_t bytes = next(random) % 4 == 0 ? 1 : (next(random) % 8 == 0 ? 8 : 4);
     if (size < bytes) {

@@ -13,12 +13,12 @@
 
 enum { ARENA_LIMIT = 64 << 20, WORK_LIMIT = 4 << 20 };
 
-#define PROMISE(condition)                                                 \
-    do {                                                                   \
-        if (!(condition)) {                                                \
-            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                       \
-        }                                                                  \
+#define PROMISE(condition)                                                                                   \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            fprintf(stderr, "%s:%d: broken: %s\n", __FILE__, __LINE__, #condition);                          \
+            abort();                                                                                         \
+        }                                                                                                    \
     } while (0)
 
 static volatile uint8_t sink;
@@ -96,7 +96,8 @@ static void run_watched(nyb_session *session) {
     free(before);
 }
 
-// One session in an arena that is full of `dirt`: all outputs, one after the other, or NULL where it is too much.
+// One session in an arena that is full of `dirt`: all outputs, one after the other, or NULL where it is too
+// much.
 static uint8_t *outputs_of(const nyb_model *model, const nyb_options *options, uint8_t dirt, bool watched) {
     nyb_session session;
     nyb_error why;

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Takes any bytes as a model: opens, describes, runs and verifies it, and aborts where the library breaks a promise:
+// Takes any bytes as a model: opens, describes, runs and verifies it, and aborts where the library breaks a
+// promise:
 //   - no access outside of the file and the arena (with AddressSanitizer; both are allocated to the byte)
 //   - no operator writes elsewhere than into its output and its scratch memory
 //   - outputs depend on the inputs alone: not on what the arena held, not on the order of the threads' tasks

@@ -109,5 +109,9 @@ def test_python_imports_stay_on_their_floor(path: Path) -> None:
 
 
 def test_only_the_session_imports_the_extension() -> None:
-    users = [p for p in PACKAGE.rglob("*.py") if re.search(r"import _core|from \._core|from \.\._core", p.read_text())]
+    users = [
+        p
+        for p in PACKAGE.rglob("*.py")
+        if re.search(r"import _core|from \._core|from \.\._core", p.read_text())
+    ]
     assert [p.name for p in users] == ["session.py"]

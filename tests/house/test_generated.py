@@ -21,8 +21,8 @@ def test_schema_constants_are_fresh() -> None:
 def test_flatc_reads_a_model(tmp_path: Path) -> None:
     import json
 
-    from nybble.convert import convert_graph
     from models.small import small_graph
+    from nybble.convert import convert_graph
 
     model = tmp_path / "small.nyb"
     model.write_bytes(convert_graph(small_graph()))

@@ -35,7 +35,9 @@ def _compile(compiler: str, flags: list[str], out: Path) -> list[Path]:
 def _symbols(nm: str, objects: list[Path]) -> tuple[set[str], set[str]]:
     """(defined, needed from outside)."""
     defined, needed = set(), set()
-    listing = subprocess.run([nm, "-g", *map(str, objects)], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(
+        [nm, "-g", *map(str, objects)], capture_output=True, text=True, check=True
+    ).stdout
     for kind, name in re.findall(r"^[0-9a-fA-F ]*\s([A-TV-Z U])\s(\S+)$", listing, re.M):
         (needed if kind == "U" else defined).add(name)
     return defined, needed - defined
@@ -57,7 +59,9 @@ def test_no_floating_point_register(tmp_path: Path) -> None:
     _compile("gcc", [*WARNINGS, "-mgeneral-regs-only"], tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("arm-linux-gnueabi-gcc") is None, reason="arm-linux-gnueabi-gcc is not installed")
+@pytest.mark.skipif(
+    shutil.which("arm-linux-gnueabi-gcc") is None, reason="arm-linux-gnueabi-gcc is not installed"
+)
 def test_no_soft_float_on_a_cpu_without_fpu(tmp_path: Path) -> None:
     objects = _compile("arm-linux-gnueabi-gcc", ["-march=armv6", "-marm", "-mfloat-abi=soft"], tmp_path)
     _, needed = _symbols("arm-linux-gnueabi-nm", objects)

@@ -54,7 +54,8 @@ TASKS = (
 def loader() -> ModuleType:
     """The shared collection's door to its labelled sets."""
     spec = importlib.util.spec_from_file_location("shared_load", SHARED / "data/load.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["shared_load"] = module
     spec.loader.exec_module(module)
@@ -64,7 +65,9 @@ def loader() -> ModuleType:
 def samples(task: Task, session: nybble.Session) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """(quantized inputs [N, *input shape], labels)."""
     load = loader()
-    dataset = load.load(task.data, part="test", size=task.size) if task.size else load.load(task.data, part="test")
+    dataset = (
+        load.load(task.data, part="test", size=task.size) if task.size else load.load(task.data, part="test")
+    )
     port = session.inputs[0]
     if task.data == "kws_int8":
         x = dataset.x

@@ -108,12 +108,16 @@ def _differences(session: nybble.Session, arrays: dict[str, np.ndarray]) -> tupl
     for sample in range(len(wanted[0])):
         inputs = [
             port.quantize(x) if port.real else x
-            for port, x in zip(session.inputs, (arrays[f"x{i}"][sample] for i in range(len(session.inputs))))
+            for port, x in zip(
+                session.inputs, (arrays[f"x{i}"][sample] for i in range(len(session.inputs))), strict=True
+            )
         ]
-        for port, found, want in zip(session.outputs, session.run(inputs), wanted):
+        for port, found, want in zip(session.outputs, session.run(inputs), wanted, strict=True):
             if port.real:
                 found = port.dequantize(found)
-            different += int((found != want[sample]).sum()) if found.shape == want[sample].shape else want[sample].size
+            different += (
+                int((found != want[sample]).sum()) if found.shape == want[sample].shape else want[sample].size
+            )
             total += want[sample].size
     return different, total
 

@@ -17,7 +17,9 @@ def small_graph(bits: int = 8, seed: int = 0) -> Graph:
     per_channel = Quantization((0.1, 0.2, 0.3), (0, 0, 0), 0)
     tensors = [
         Tensor("image", DType.INT8, (1, 4, 4, 2), Quantization.per_tensor(0.05, 3)),
-        Tensor("weights", {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}[bits], (3, 3, 3, 2), per_channel, weights),
+        Tensor(
+            "weights", {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}[bits], (3, 3, 3, 2), per_channel, weights
+        ),
         Tensor("bias", DType.INT32, (3,), None, np.array([1, -2, 300], np.int32)),
         Tensor("features", DType.INT8, (1, 4, 4, 3), Quantization.per_tensor(1.5, -7)),
         Tensor("flat", DType.INT8, (1, 48), Quantization.per_tensor(1.5, -7)),

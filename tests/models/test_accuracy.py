@@ -12,7 +12,9 @@ from . import accuracy
 STORED = json.loads(accuracy.STORED.read_text())
 
 
-@pytest.mark.skipif(not (accuracy.SHARED / "data/load.py").exists(), reason=f"no samples at {accuracy.SHARED}")
+@pytest.mark.skipif(
+    not (accuracy.SHARED / "data/load.py").exists(), reason=f"no samples at {accuracy.SHARED}"
+)
 @pytest.mark.parametrize("task", accuracy.TASKS, ids=lambda t: f"{t.model}-{t.data}")
 def test_outputs_of_all_samples(task: accuracy.Task) -> None:
     pytest.importorskip("PIL", reason="pillow ([image] extra) reads the samples")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nybble import UnsupportedError, import_model
 from nybble.compile import compile_graph
 from nybble.passes import run_passes

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
+
 from nybble.graph import Array, DType, Quantization, Tensor
 
 #: Scales from 2^-20 to 2^4, as float32 holds them.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from nybble.convert import convert_graph
 from nybble.graph import Array, Graph, Node, Operator, Port, Tensor, evaluate_outputs
 from nybble.importers.tflite import import_tflite
@@ -101,8 +102,7 @@ def assert_cases_equal_oracle(cases: Sequence[Case]) -> None:
         sessions = {cpu: load_nyb(convert_graph(graph), cpu=cpu) for cpu in cpu_levels()}
         session = sessions["scalar"]
         inputs = [
-            port.quantize(x) if port.real else x
-            for port, x in zip(session.inputs, case.inputs, strict=True)
+            port.quantize(x) if port.real else x for port, x in zip(session.inputs, case.inputs, strict=True)
         ]
         for where, outputs in (
             ("numpy", evaluate_outputs(graph, inputs)),

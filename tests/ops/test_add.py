@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import Quantization, Rounding
 from oracle.random_ops import DType as CaseType
@@ -30,12 +31,9 @@ def test_core_equals_meaning(data: st.DataObject) -> None:
         largest * 2.0 ** data.draw(st.floats(-10, 10)), data.draw(drawing.ZERO_POINTS)
     )
     kind = data.draw(st.sampled_from((ops.Add, ops.Sub)))
-    op = kind(
-        data.draw(st.sampled_from(list(ops.Activation))), data.draw(st.sampled_from(list(Rounding)))
-    )
+    op = kind(data.draw(st.sampled_from(list(ops.Activation))), data.draw(st.sampled_from(list(Rounding))))
     inputs = [
-        drawing.tensor(name, shape, q)
-        for name, shape, q in zip("ab", shapes, quantizations, strict=True)
+        drawing.tensor(name, shape, q) for name, shape, q in zip("ab", shapes, quantizations, strict=True)
     ]
     output = drawing.tensor("y", np.broadcast_shapes(*shapes), y)
     arrays = [data.draw(drawing.arrays(shape)) for shape in shapes]

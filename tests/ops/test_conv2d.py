@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import DType, Quantization, Rounding, Tensor
 from oracle.random_ops import OPERATORS
@@ -26,9 +27,7 @@ def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
     assert_equals_oracle(op_name, dtype)
 
 
-def drawn_weights(
-    data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0
-) -> Tensor:
+def drawn_weights(data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0) -> Tensor:
     """Weights of 8, 4 or 2 bits over their whole range, scales per channel along an axis."""
     bits = data.draw(st.sampled_from((8, 4, 2)))
     half = 1 << (bits - 1)
@@ -59,6 +58,7 @@ def drawn_output(data: st.DataObject, shape: tuple[int, ...], x: Tensor, w: Tens
 
 def drawn_window(data: st.DataObject, height: int, width: int) -> ops.Window:
     """A window that fits, with any padding, stride and dilation."""
+
     def pair(low: int, high: int) -> tuple[int, int]:
         return data.draw(st.tuples(st.integers(low, high), st.integers(low, high)))
 
@@ -83,7 +83,9 @@ def test_conv2d_core_equals_meaning(data: st.DataObject) -> None:
     per_group, outputs = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 19)) * groups
     x = drawn_image(data, per_group * groups)
     window = drawn_window(data, *x.shape[1:3])
-    w = drawn_weights(data, (outputs, *window.size, per_group), 0, data.draw(st.sampled_from((0, 0, 5, -100))))
+    w = drawn_weights(
+        data, (outputs, *window.size, per_group), 0, data.draw(st.sampled_from((0, 0, 5, -100)))
+    )
     op = ops.Conv2d(
         window,
         groups,

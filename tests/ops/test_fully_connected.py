@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import Rounding
 from oracle.random_ops import DType as CaseType

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nybble import ops
 from nybble.graph import Quantization
 from oracle.random_ops import DType as CaseType

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import Quantization, Rounding
 from oracle.interpreters import oracle
@@ -48,8 +49,7 @@ def test_core_equals_meaning(data: st.DataObject) -> None:
         data.draw(st.booleans()),
     )
     inputs = [
-        drawing.tensor(name, shape, q)
-        for name, shape, q in zip("ab", shapes, quantizations, strict=True)
+        drawing.tensor(name, shape, q) for name, shape, q in zip("ab", shapes, quantizations, strict=True)
     ]
     output = drawing.tensor("y", np.broadcast_shapes(*shapes), y)
     arrays = [data.draw(drawing.arrays(shape)) for shape in shapes]

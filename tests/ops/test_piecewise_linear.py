@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from nybble import ops
 from nybble.graph import DType, Quantization, Tensor
 from oracle import single_op

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from nybble import ops
 from nybble.graph import Quantization, Rounding
 from oracle.interpreters import oracle

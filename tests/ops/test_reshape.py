@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from oracle.random_ops import DType as CaseType
 
 from .equality import assert_equals_oracle

@@ -163,9 +163,7 @@ class _Draw:
         elif kind < 0.8:
             v = np.rint(self.rng.normal(zero_point, (high - low) / 12, shape))
         elif kind < 0.88:
-            v = np.where(
-                self.rng.random(shape) < 0.85, zero_point, self.rng.integers(low, high + 1, shape)
-            )
+            v = np.where(self.rng.random(shape) < 0.85, zero_point, self.rng.integers(low, high + 1, shape))
         elif kind < 0.94:
             v = np.where(self.rng.random(shape) < 0.5, low, high)
         else:
@@ -201,9 +199,7 @@ class _Weights(NamedTuple):
     y: _Affine
 
 
-def _weights(
-    d: _Draw, shape: Shape, axis: int, x: _Affine, depth: int, biased: float = 0.85
-) -> _Weights:
+def _weights(d: _Draw, shape: Shape, axis: int, x: _Affine, depth: int, biased: float = 0.85) -> _Weights:
     """Draws weights, bias and a fitting output; `depth` products go into each output.
 
     Legacy uint8 weights are asymmetric and per tensor; int8 and int4 are symmetric.
@@ -512,9 +508,7 @@ def _quantize(d: _Draw) -> _Draft:
     source = _Draw(d.rng, "uint8" if d.chance(0.3) else "int8")
     a = source.covering(*d.real(y))
     tensors = {"x": source.tensor(shape, a), "y": d.tensor(shape, y)}
-    return _Draft(
-        tensors, [OpSpec("QUANTIZE", ("x",), ("y",))], {"x": source.activations(shape, a)}
-    )
+    return _Draft(tensors, [OpSpec("QUANTIZE", ("x",), ("y",))], {"x": source.activations(shape, a)})
 
 
 def _dequantize(d: _Draw) -> _Draft:
@@ -667,9 +661,7 @@ def _padv2(d: _Draw) -> _Draft:
     draft = _pad(d)
     x = draft.tensors["x"]
     value = np.asarray([d.pick((d.low, d.high, d.integer(d.low, d.high)))], d.dtype)
-    tensors = draft.tensors | {
-        "value": TensorSpec((1,), d.dtype, x.scale, x.zero_point, data=value)
-    }
+    tensors = draft.tensors | {"value": TensorSpec((1,), d.dtype, x.scale, x.zero_point, data=value)}
     return _Draft(tensors, [OpSpec("PADV2", ("x", "pads", "value"), ("y0",))], draft.inputs)
 
 
@@ -686,9 +678,7 @@ def _reshape(d: _Draw) -> _Draft:
         given[d.integer(0, len(new) - 1)] = -1
     if d.chance(0.3):  # the shape as an option, as old converters wrote it
         return _moved(d, "RESHAPE", shape, [tuple(new)], {}, {"new_shape": given})
-    return _moved(
-        d, "RESHAPE", shape, [tuple(new)], {"shape": _constant(given)}, {"new_shape": given}
-    )
+    return _moved(d, "RESHAPE", shape, [tuple(new)], {"shape": _constant(given)}, {"new_shape": given})
 
 
 def _squeeze(d: _Draw) -> _Draft:
@@ -744,9 +734,7 @@ def _strided_slice(d: _Draw) -> _Draft:
             stride = d.pick((1, 1, 2, 3, -1, -2))
             first, last = d.integer(-n - 1, n), d.integer(-n - 1, n + 1)
             open_first, open_last = d.chance(0.3), d.chance(0.3)
-            kept = len(
-                range(n)[None if open_first else first : None if open_last else last : stride]
-            )
+            kept = len(range(n)[None if open_first else first : None if open_last else last : stride])
             if kept:
                 break
         begin_mask |= open_first << i

@@ -145,9 +145,7 @@ def build(
 
     codes = sorted({(op.builtin, op.version) for op in operators})
     code_offsets = [_operator_code(s, b, builtin, version) for builtin, version in codes]
-    operator_offsets = [
-        _operator(s, b, op, codes.index((op.builtin, op.version)), index) for op in operators
-    ]
+    operator_offsets = [_operator(s, b, op, codes.index((op.builtin, op.version)), index) for op in operators]
 
     subgraph_tensors = _offsets(b, tensor_offsets)
     subgraph_inputs = _int32s(b, [index[name] for name in inputs])
@@ -182,9 +180,7 @@ def schema() -> Any:
 def _tensor_bytes(name: str, spec: TensorSpec) -> bytes:
     assert spec.data is not None
     if spec.data.shape != spec.shape:
-        raise ValueError(
-            f"tensor {name!r}: data of shape {spec.shape} expected, {spec.data.shape} found"
-        )
+        raise ValueError(f"tensor {name!r}: data of shape {spec.shape} expected, {spec.data.shape} found")
     low, high, stored = (-8, 7, np.dtype(np.int8)) if spec.dtype == "int4" else _limits(spec.dtype)
     if spec.data.size and low is not None and (spec.data.min() < low or spec.data.max() > high):
         raise ValueError(

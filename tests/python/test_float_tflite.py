@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from nybble.graph import evaluate_outputs
 from nybble.importers.tflite import import_tflite
 from nybble.passes import prepare_float

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 
-import nybble
 import pytest
+
+import nybble
 from models.small import small_graph
 from nybble.convert import convert_graph
 from nybble.emit.golden import golden_input

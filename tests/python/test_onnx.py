@@ -16,13 +16,14 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
+from onnx.reference import ReferenceEvaluator  # noqa: E402
+from onnx_networks import Network  # noqa: E402
+
 from nybble import ModelError, UnsupportedError, import_model, ops  # noqa: E402
 from nybble.graph import Graph, evaluate_outputs  # noqa: E402
 from nybble.importers.onnx import import_onnx  # noqa: E402
 from nybble.passes import prepare_float  # noqa: E402
 from nybble.quantize.samples import source_order  # noqa: E402
-from onnx.reference import ReferenceEvaluator  # noqa: E402
-from onnx_networks import Network  # noqa: E402
 
 SHARED = Path(os.environ.get("NYBBLE_SHARED", "../shared"))
 
@@ -45,9 +46,7 @@ def require_equal(run: Callable[[dict[str, Any]], list[Any]], graph: Graph) -> N
     """The graph, as imported and after the passes, gives what ``run`` gives."""
     for seed in range(3):
         inputs = random_inputs(graph, seed)
-        given = {
-            p.name: in_source_layout(graph, p, x) for p, x in zip(graph.inputs, inputs, strict=True)
-        }
+        given = {p.name: in_source_layout(graph, p, x) for p, x in zip(graph.inputs, inputs, strict=True)}
         wanted = run(given)
         for candidate in (graph, prepare_float(graph)):
             found = evaluate_outputs(candidate, inputs, real=True)
@@ -217,9 +216,7 @@ ELEMENTWISE: dict[str, Callable[[Network, str], str]] = {
     "silu": lambda n, x: n.node("Mul", x, n.node("Sigmoid", x)),
     "negative": lambda n, x: n.node("Relu", n.node("Neg", x)),
     "from one": lambda n, x: n.node("Sub", n.constant(1), x),
-    "chain": lambda n, x: n.node(
-        "Mul", n.node("Add", n.node("Relu", x), n.constant(2)), n.constant(-3)
-    ),
+    "chain": lambda n, x: n.node("Mul", n.node("Add", n.node("Relu", x), n.constant(2)), n.constant(-3)),
     "square": lambda n, x: n.node("Pow", x, n.constant(2)),
     "maximum": lambda n, x: n.node("Max", x, n.node("Neg", x)),
     "minimum": lambda n, x: n.node("Min", x, n.constant(0.25)),
@@ -248,9 +245,7 @@ MOVES: dict[str, Callable[[Network, str], str]] = {
     ),
     "split": lambda n, x: n.node("Mul", *n.node("Split", x, n.integers(2, 2), outputs=2, axis=1)),
     "gather": lambda n, x: n.node("Gather", x, n.constant(2, np.int64), axis=2),
-    "squeeze": lambda n, x: n.node(
-        "Squeeze", n.node("Gather", x, n.integers(3), axis=1), n.integers(1)
-    ),
+    "squeeze": lambda n, x: n.node("Squeeze", n.node("Gather", x, n.integers(3), axis=1), n.integers(1)),
     "unsqueeze": lambda n, x: n.node(
         "Unsqueeze", n.node("ReduceMean", x, axes=[2], keepdims=0), n.integers(2)
     ),
@@ -260,9 +255,7 @@ MOVES: dict[str, Callable[[Network, str], str]] = {
     "mean": lambda n, x: n.node("ReduceMean", x, axes=[-1, -2], keepdims=1),
     "sum": lambda n, x: n.node("ReduceSum", x, n.integers(1), keepdims=0),
     "matmul": lambda n, x: n.node("MatMul", x, n.constant(n.random.normal(size=(5, 7)))),
-    "expand": lambda n, x: n.node(
-        "Expand", n.node("ReduceMean", x, axes=[3]), n.integers(1, 4, 6, 2)
-    ),
+    "expand": lambda n, x: n.node("Expand", n.node("ReduceMean", x, axes=[3]), n.integers(1, 4, 6, 2)),
     "dropout": lambda n, x: n.node("Identity", n.node("Dropout", n.node("Cast", x, to=1))),
 }
 
@@ -362,9 +355,7 @@ def test_missing_package_is_named() -> None:
         "try: nybble.import_model(b'\\x08\\x08')\n"
         "except ImportError as error: print(error)"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "nybble[onnx]" in result.stdout
 
 

@@ -12,9 +12,11 @@ import pytest
 
 pytest.importorskip("onnx")
 
-import nybble
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx_networks import Network
+
+import nybble
 from nybble import ops
 from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tensor, evaluate_outputs
 from nybble.graph import constant as constant_tensor
@@ -26,7 +28,6 @@ from nybble.quantize.parameters import (
     quantized_weights,
     weight_scales,
 )
-from onnx_networks import Network
 
 
 def plain(net: Network) -> str:

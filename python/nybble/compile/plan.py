@@ -51,7 +51,12 @@ def _shared_input(graph: Graph, node: Node, index: int, last: Mapping[str, int])
     output = graph.tensors[node.outputs[0]]
     for name in node.inputs:
         tensor = graph.tensors[name] if name else None
-        if tensor is not None and tensor.data is None and last[name] == index and tensor.nbytes == output.nbytes:
+        if (
+            tensor is not None
+            and tensor.data is None
+            and last[name] == index
+            and tensor.nbytes == output.nbytes
+        ):
             return name
     return None
 

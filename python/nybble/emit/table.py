@@ -12,8 +12,18 @@ import numpy as np
 
 from . import schema
 
-_FORMATS = {"bool": "?", "byte": "b", "ubyte": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I",
-            "long": "q", "ulong": "Q", "float": "f"}
+_FORMATS = {
+    "bool": "?",
+    "byte": "b",
+    "ubyte": "B",
+    "short": "h",
+    "ushort": "H",
+    "int": "i",
+    "uint": "I",
+    "long": "q",
+    "ulong": "Q",
+    "float": "f",
+}
 
 #: Puts an array into the data section and returns its Span.
 Store = Callable[[Any], Mapping[str, int]]
@@ -108,8 +118,10 @@ class TableWriter:
         else:
             base, number = _scalar(kind, value)
             put = {
-                "bool": self.builder.PrependBoolSlot, "ubyte": self.builder.PrependUint8Slot,
-                "int": self.builder.PrependInt32Slot, "uint": self.builder.PrependUint32Slot,
+                "bool": self.builder.PrependBoolSlot,
+                "ubyte": self.builder.PrependUint8Slot,
+                "int": self.builder.PrependInt32Slot,
+                "uint": self.builder.PrependUint32Slot,
                 "ulong": self.builder.PrependUint64Slot,
             }[base]
             put(slot, number, int(default, 0))
@@ -135,5 +147,11 @@ class TableWriter:
             for offset in reversed(offsets):
                 self.builder.PrependUOffsetTRelative(offset)
             return int(self.builder.EndVector())
-        numbers = {"ubyte": np.uint8, "int": np.int32, "uint": np.uint32, "ulong": np.uint64, "float": np.float32}
+        numbers = {
+            "ubyte": np.uint8,
+            "int": np.int32,
+            "uint": np.uint32,
+            "ulong": np.uint64,
+            "float": np.float32,
+        }
         return int(self.builder.CreateNumpyVector(np.ascontiguousarray(value, numbers[element])))

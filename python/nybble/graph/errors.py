@@ -39,7 +39,9 @@ class UnsupportedError(ValueError):
         rows = [("node", "reason", "remedy")]
         rows += [(b.node, b.reason, b.remedy) for b in self.blockers]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
         count = len(self.blockers)
         plural = "" if count == 1 else "s"
         return "\n".join([f"{self.model}: {count} blocker{plural}", *lines])

@@ -145,9 +145,7 @@ class Graph:
                 raise GraphError(f"tensor {tensor.name!r} is filed under {name!r}")
             if tensor.data is not None:
                 if tensor.data.shape != tensor.shape:
-                    raise GraphError(
-                        f"constant {name!r}: shape {tensor.shape}, data {tensor.data.shape}"
-                    )
+                    raise GraphError(f"constant {name!r}: shape {tensor.shape}, data {tensor.data.shape}")
                 if tensor.data.dtype != tensor.dtype.numpy:
                     raise GraphError(f"constant {name!r}: {tensor.dtype}, data {tensor.data.dtype}")
         for node in self.nodes:

@@ -13,9 +13,27 @@ import numpy as np
 
 from ..graph import Array, ModelError
 
-_FORMATS = {"bool": "<?", "byte": "<b", "ubyte": "<B", "short": "<h", "ushort": "<H", "int": "<i",
-            "uint": "<I", "long": "<q", "ulong": "<Q", "float": "<f"}
-_NUMPY = {"byte": "<i1", "ubyte": "<u1", "bool": "?", "int": "<i4", "uint": "<u4", "long": "<i8", "float": "<f4"}
+_FORMATS = {
+    "bool": "<?",
+    "byte": "<b",
+    "ubyte": "<B",
+    "short": "<h",
+    "ushort": "<H",
+    "int": "<i",
+    "uint": "<I",
+    "long": "<q",
+    "ulong": "<Q",
+    "float": "<f",
+}
+_NUMPY = {
+    "byte": "<i1",
+    "ubyte": "<u1",
+    "bool": "?",
+    "int": "<i4",
+    "uint": "<u4",
+    "long": "<i8",
+    "float": "<f4",
+}
 
 
 @dataclass(frozen=True)

@@ -105,17 +105,11 @@ def _fold(node: OnnxNode, proto: onnx.NodeProto, g: Builder) -> None:
         [_info(name, g.constants[name].dtype) for name in names],
         [package.helper.make_tensor_value_info(name, 0, None) for name in node.outputs if name],
     )
-    model = package.helper.make_model(
-        graph, opset_imports=[package.helper.make_opsetid("", node.opset)]
-    )
+    model = package.helper.make_model(graph, opset_imports=[package.helper.make_opsetid("", node.opset)])
     try:
-        results = package.reference.ReferenceEvaluator(model).run(
-            None, {n: g.constants[n] for n in names}
-        )
+        results = package.reference.ReferenceEvaluator(model).run(None, {n: g.constants[n] for n in names})
     except Exception as error:  # the reference raises whatever its numpy code does
-        raise Refusal(
-            f"constants that cannot be computed: {error}", "simplify the network"
-        ) from error
+        raise Refusal(f"constants that cannot be computed: {error}", "simplify the network") from error
     for name, array in zip((n for n in node.outputs if n), results, strict=True):
         g.constants[name] = np.asarray(array)
 
@@ -175,9 +169,7 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
             unknown.update(node.outputs)
             if not _supported(proto):
                 blockers.append(
-                    Blocker(
-                        called, "operator not supported", "cut the network before it, or replace it"
-                    )
+                    Blocker(called, "operator not supported", "cut the network before it, or replace it")
                 )
             continue
         try:
@@ -298,7 +290,5 @@ def import_onnx(
         else:
             tensor = g.plain(info.name, f"output {info.name}")
         outputs.append(Port(tensor, info.name, g.tensors[tensor].dtype.value == "FLOAT32"))
-    graph = Graph(
-        g.tensors, tuple(g.nodes), tuple(inputs), tuple(outputs), name=what, metadata=metadata
-    )
+    graph = Graph(g.tensors, tuple(g.nodes), tuple(inputs), tuple(outputs), name=what, metadata=metadata)
     return graph.rebuilt()

@@ -20,7 +20,7 @@ from ..graph import Array, DType, ModelError, Node, Operator, Tensor, constant
 CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """This node cannot be taken: (reason, remedy)."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -171,9 +171,7 @@ class Builder:
         """
         rank = max(len(self.shape(name)) for name in names)
         plain = tuple(range(rank))
-        orders = [
-            v.order for v in (self.values.get(n) for n in names) if v and len(v.order) == rank
-        ]
+        orders = [v.order for v in (self.values.get(n) for n in names) if v and len(v.order) == rank]
         order = next((o for o in orders if o != plain), plain)
         result = []
         for name in names:

@@ -156,14 +156,8 @@ def _conv(g: Builder, node: OnnxNode) -> None:
     weights = g.array(node.inputs[1]).astype(np.float32)
     rank, groups = weights.ndim, int(node.get("group", 1))
     channels = g.shape(node.x)[1]
-    if (
-        rank != len(g.shape(node.x))
-        or weights.shape[1] * groups != channels
-        or weights.shape[0] % groups
-    ):
-        raise ModelError(
-            f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}"
-        )
+    if rank != len(g.shape(node.x)) or weights.shape[1] * groups != channels or weights.shape[0] % groups:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}")
     window = _window(g, node, node.get("kernel_shape", weights.shape[2:]))
     if window.size != _pairs(weights.shape[2:]):
         raise ModelError(f"{node.label}: weights {weights.shape} do not fit a window {window.size}")
@@ -256,9 +250,7 @@ def _matmul(g: Builder, node: OnnxNode) -> None:
         order = tuple(range(rank))
     x = g.in_order(node.x, order, node.label)
     if g.shape(node.x)[-1] != weights.shape[0]:
-        raise ModelError(
-            f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}"
-        )
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}")
     g.define(node.y, _fully_connected(g, node, x, weights.T, None, node.y), order)
 
 
@@ -270,9 +262,7 @@ def _binary(g: Builder, node: OnnxNode, op: Operator, names: Sequence[str], outp
     g.define(output, g.emit(op, operands, output, node.label), order)
 
 
-def _by_constant(
-    g: Builder, node: OnnxNode, op: Operator, x: str, value: Array, output: str
-) -> None:
+def _by_constant(g: Builder, node: OnnxNode, op: Operator, x: str, value: Array, output: str) -> None:
     """op(x, value) with a value that is not a tensor of the network."""
     name = f"{output}/operand"
     g.constants[name] = np.asarray(value, np.float32)
@@ -332,9 +322,7 @@ def _pow(g: Builder, node: OnnxNode) -> None:
     elif np.all(exponent == 0.5):
         _unary(g, node, ops.RealFunction(ops.Function.SQRT))
     else:
-        raise Refusal(
-            f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken"
-        )
+        raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
 
 
 @_rule("Max", "Min")
@@ -651,9 +639,7 @@ def _pad(g: Builder, node: OnnxNode) -> None:
     for i, axis in enumerate(axes):
         at = _axis(node, axis, len(shape))
         before[at], after[at] = pads[i], pads[len(axes) + i]
-    border = (
-        float(g.array(node.input(2)).item()) if node.input(2) else float(node.get("value", 0.0))
-    )
+    border = float(g.array(node.input(2)).item()) if node.input(2) else float(node.get("value", 0.0))
     inputs = [value.tensor]
     if border:
         inputs.append(g.add_constant(f"{node.y}/border", np.array([border])))
@@ -667,9 +653,7 @@ def _pad(g: Builder, node: OnnxNode) -> None:
 def _coordinates(node: OnnxNode, n: int, out: int, scale: float) -> Array:
     """Where each output row lies in the input; source: Resize in docs/Operators.md."""
     i = np.arange(out, dtype=np.float64)
-    mode = node.text(
-        "coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric"
-    )
+    mode = node.text("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
     if mode == "asymmetric":
         return i / scale
     if mode == "align_corners":
@@ -706,9 +690,7 @@ def _resize(g: Builder, node: OnnxNode) -> None:
     shape = g.shape(node.x)
     mode = node.text("mode", "nearest")
     if mode not in ("nearest", "linear") or len(shape) != 4 or node.get("axes", None) is not None:
-        raise Refusal(
-            f"{mode} resizing of {len(shape)} dimensions", "use nearest or linear on images"
-        )
+        raise Refusal(f"{mode} resizing of {len(shape)} dimensions", "use nearest or linear on images")
     sizes = node.input(3)
     scales = node.input(1) if node.kind == "Upsample" or node.opset < 11 else node.input(2)
     if sizes:
@@ -722,21 +704,14 @@ def _resize(g: Builder, node: OnnxNode) -> None:
         raise Refusal(f"resizing of {shape} to {target}", "only height and width can be resized")
     size, nearest = (target[2], target[3]), mode == "nearest"
     x = g.image(node.x, node.label)
-    wanted = [
-        _rows(node, n, t, f, nearest) for n, t, f in zip(shape[2:], size, factors[2:], strict=True)
-    ]
+    wanted = [_rows(node, n, t, f, nearest) for n, t, f in zip(shape[2:], size, factors[2:], strict=True)]
     kind = ops.ResizeNearest if nearest else ops.ResizeBilinear
     for align, half in ((False, False), (False, True), (True, False)):
         op = kind(size, align, half)
-        if all(
-            np.allclose(_shown(op, g.tensors[x], i), rows, atol=1e-4)
-            for i, rows in enumerate(wanted)
-        ):
+        if all(np.allclose(_shown(op, g.tensors[x], i), rows, atol=1e-4) for i, rows in enumerate(wanted)):
             g.define_image(node.y, g.emit(op, [x], node.y, node.label), 4, node.label)
             return
-    raise Refusal(
-        "coordinates that round in another way", "use asymmetric with floor, or half_pixel"
-    )
+    raise Refusal("coordinates that round in another way", "use asymmetric with floor, or half_pixel")
 
 
 def _shown(op: Operator, x: Tensor, axis: int) -> Array:

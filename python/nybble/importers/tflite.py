@@ -35,14 +35,19 @@ from .flatbuffer import Table, root
 from .tflite_names import BUILTIN_NAMES
 
 _TYPES = {
-    0: DType.FLOAT32, 2: DType.INT32, 3: DType.UINT8, 4: DType.INT64, 6: DType.BOOL, 7: DType.INT16,
-    9: DType.INT8, 17: DType.INT4, 19: DType.INT2,
+    0: DType.FLOAT32,
+    2: DType.INT32,
+    3: DType.UINT8,
+    4: DType.INT64,
+    6: DType.BOOL,
+    7: DType.INT16,
+    9: DType.INT8,
+    17: DType.INT4,
+    19: DType.INT2,
 }
 _FLOAT16 = 1
 _OTHER_TYPES = {5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant"}
-_ACTIVATIONS = {
-    0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6
-}
+_ACTIVATIONS = {0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6}
 
 
 #: Operators that only move elements.
@@ -75,7 +80,10 @@ class _Import:
     def litert_only(self) -> bool:
         """Whether TFLite Micro refuses the network for int4 weights with a scale per row: LiteRT rules then."""
         return any(
-            t.dtype is DType.INT4 and len(t.shape) == 2 and t.quantization is not None and t.quantization.axis == 0
+            t.dtype is DType.INT4
+            and len(t.shape) == 2
+            and t.quantization is not None
+            and t.quantization.axis == 0
             for t in self.tensors.values()
         )
 
@@ -159,13 +167,17 @@ def _rule(*builtins: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
-def _window(g: _Import, op: _Operator, size: tuple[int, int], slots: tuple[int, int, int], dilation: int) -> Window:
+def _window(
+    g: _Import, op: _Operator, size: tuple[int, int], slots: tuple[int, int, int], dilation: int
+) -> Window:
     """A window from (padding, stride width, stride height) slots and the slot of the width's dilation (or -1)."""
     x = g.tensors[op.inputs[0]]
     if len(x.shape) != 4:
         raise _Refusal(f"expected an input of 4 dimensions, found {x.shape}")
     stride = (op.integer(slots[2]), op.integer(slots[1]))
-    dilated = (op.integer(dilation + 1, default=1), op.integer(dilation, default=1)) if dilation >= 0 else (1, 1)
+    dilated = (
+        (op.integer(dilation + 1, default=1), op.integer(dilation, default=1)) if dilation >= 0 else (1, 1)
+    )
     if min(*stride, *dilated, *size) < 1:
         raise ModelError(f"{op.label}: expected sizes, strides and dilations of at least 1")
     padding = ops.window.NO_PADDING
@@ -385,9 +397,7 @@ def _concatenation(g: _Import, op: _Operator) -> None:
         if x.dtype is DType.FLOAT32 or x.quantization == y.quantization:
             continue
         if x.dtype is not DType.UINT8 or y.dtype is not DType.UINT8:
-            raise _Refusal(
-                f"the scale of {x.name!r} differs from the output's", "requantize it before"
-            )
+            raise _Refusal(f"the scale of {x.name!r} differs from the output's", "requantize it before")
         inputs[i] = g.fresh(f"{x.name}/rescaled", replace(y, shape=x.shape))
         g.emit(ops.Rescale(), [x.name], [inputs[i]], op.label)
     g.emit(ops.Concat(_axis(op, op.integer(0), len(y.shape))), inputs, op.outputs, op.label)
@@ -454,9 +464,7 @@ def _strided_slice(g: _Import, op: _Operator) -> None:
     begin, end, steps = (g.integers(name) for name in op.inputs[1:4])
     if not len(begin) == len(end) == len(steps) or 0 in steps:
         raise ModelError(f"{op.label}: begin {begin}, end {end}, strides {steps}")
-    begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_mask = (
-        op.integer(slot) for slot in range(5)
-    )
+    begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_mask = (op.integer(slot) for slot in range(5))
     if op.flag(5):  # ends count from the begins
         end = [b + e for b, e in zip(begin, end, strict=True)]
     index: list[Part] = []
@@ -472,9 +480,7 @@ def _strided_slice(g: _Import, op: _Operator) -> None:
             # The mask rules over the position: StartForAxis, strided_slice_logic.h.
             index.append(0 if begin_mask & bit else first)
         else:
-            index.append(
-                (None if begin_mask & bit else first, None if end_mask & bit else last, step)
-            )
+            index.append((None if begin_mask & bit else first, None if end_mask & bit else last, step))
     g.emit(ops.Slice(tuple(index)), op.inputs[:1], op.outputs, op.label)
 
 
@@ -603,8 +609,7 @@ def _is_shape_arithmetic(g: _Import, builtin: str, inputs: list[str]) -> bool:
     """Whether an operator computes on constant integers without a scale: on sizes."""
     read = [g.tensors[name] for name in inputs if name]
     return builtin in _ARITHMETIC and all(
-        t.data is not None and t.quantization is None and t.dtype in (DType.INT32, DType.INT64)
-        for t in read
+        t.data is not None and t.quantization is None and t.dtype in (DType.INT32, DType.INT64) for t in read
     )
 
 
@@ -634,9 +639,7 @@ def _tensor(data: bytes | memoryview, table: Table, buffers: list[Table], index:
             axis = params.integer(6) if scale.size > 1 else None
             if axis is not None and not (0 <= axis < len(shape) and shape[axis] == scale.size):
                 raise ModelError(f"{what}: {scale.size} scales along axis {axis} of {shape}")
-            quantization = Quantization(
-                tuple(float(s) for s in scale), tuple(int(z) for z in zero), axis
-            )
+            quantization = Quantization(tuple(float(s) for s in scale), tuple(int(z) for z in zero), axis)
     raw = _raw(data, table, buffers, what)
     name = table.text(3) or f"tensor {index}"
     if raw.size == 0 or math.prod(shape) == 0:
@@ -666,7 +669,9 @@ def _half_constant(
     if raw.size == 0:
         raise _Refusal(f"{name!r} is computed in float16", "convert the model with float32 activations")
     if raw.size != 2 * math.prod(shape):
-        raise ModelError(f"{table.what}: float16 {shape} takes {2 * math.prod(shape)} bytes, found {raw.size}")
+        raise ModelError(
+            f"{table.what}: float16 {shape} takes {2 * math.prod(shape)} bytes, found {raw.size}"
+        )
     values = np.frombuffer(raw.tobytes(), "<f2").astype(np.float32).reshape(shape)
     return Tensor(name, DType.FLOAT32, shape, None, values)
 
@@ -704,7 +709,9 @@ def import_tflite(source: str | Path | bytes, *, name: str = "", cut: bool = Fal
         raise ModelError(f"{what}: expected a subgraph, found none")
     blockers: list[Blocker] = []
     if len(subgraphs) > 1:
-        blockers.append(Blocker(what, f"{len(subgraphs)} subgraphs", "convert one signature without control flow"))
+        blockers.append(
+            Blocker(what, f"{len(subgraphs)} subgraphs", "convert one signature without control flow")
+        )
     main = subgraphs[0]
     buffers = model.tables(4, "buffer")
     tensors: dict[str, Tensor] = {}

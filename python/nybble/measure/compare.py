@@ -52,9 +52,7 @@ class Comparison:
                 line += f", top-1 agreement {output.agreement:.2%}"
             lines.append(f"{line} ({self.samples} samples)")
         if self.float_accuracy is not None and self.integer_accuracy is not None:
-            lines.append(
-                f"accuracy: float {self.float_accuracy:.2%}, integer {self.integer_accuracy:.2%}"
-            )
+            lines.append(f"accuracy: float {self.float_accuracy:.2%}, integer {self.integer_accuracy:.2%}")
         return "\n".join(lines)
 
 

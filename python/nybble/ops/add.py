@@ -52,9 +52,7 @@ class Add(Operator):
 
     def _constants(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[tuple[int, int], ...]:
         twice = 2.0 * max(np.float64(inputs[0].scale), np.float64(inputs[1].scale))
-        multiplier, shift = quantize_multiplier(
-            float(twice / ((1 << LEFT_SHIFT) * np.float64(output.scale)))
-        )
+        multiplier, shift = quantize_multiplier(float(twice / ((1 << LEFT_SHIFT) * np.float64(output.scale))))
         require_reach(1 << 28, multiplier, shift)
         return (
             quantize_multiplier(float(np.float64(inputs[0].scale) / twice)),

@@ -48,9 +48,7 @@ class Affine(Lookup):
         """``after`` of this; its factor is not 0."""
         ends = [after.factor * end + after.offset for end in (self.low, self.high)]
         low, high = (min(max(end, after.low), after.high) for end in sorted(ends))
-        return Affine(
-            after.factor * self.factor, after.factor * self.offset + after.offset, low, high
-        )
+        return Affine(after.factor * self.factor, after.factor * self.offset + after.offset, low, high)
 
     def table(self, x: Tensor, y: Tensor) -> Array:
         slope, start = Fraction(self.factor) * Fraction(x.scale), Fraction(self.offset)

@@ -43,9 +43,7 @@ class Concat(Operator):
         shapes = [t.shape for t in inputs]
         outside = {(len(s), s[: self.axis], s[self.axis + 1 :]) for s in shapes}
         if len(outside) > 1:
-            raise ValueError(
-                f"expected shapes that differ in axis {self.axis} only, found {shapes}"
-            )
+            raise ValueError(f"expected shapes that differ in axis {self.axis} only, found {shapes}")
         total = sum(t.shape[self.axis] for t in inputs)
         return [(*first[: self.axis], total, *first[self.axis + 1 :])]
 

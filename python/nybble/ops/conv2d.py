@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Lowered, Operator, Rounding, Tensor
-from ..graph import Array
+from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .requantize import finish, output_fields, requantize, require_int8
 from .weights import Weights, accumulate, fold, require_weights

@@ -63,10 +63,11 @@ class HardSwish(Lookup):
         if gate_exponent > 0:
             gate = np.clip(gate << (gate_exponent - 1), _INT16_MIN, _INT16_MAX)
         gate = _high_mul16(gate, gate_multiplier)
-        if gate_exponent > 0:
-            gate = np.clip(gate << 1, _INT16_MIN, _INT16_MAX)
-        else:
-            gate = divide_by_pot(gate, -gate_exponent)
+        gate = (
+            np.clip(gate << 1, _INT16_MIN, _INT16_MAX)
+            if gate_exponent > 0
+            else divide_by_pot(gate, -gate_exponent)
+        )
         gate = (gate + (1 << 15)) >> 1
 
         product = gate * _high_mul16(fine, output_multiplier)

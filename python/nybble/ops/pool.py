@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Lowered, Operator, Tensor
-from ..graph import Array
+from ..graph import Array, Lowered, Operator, Tensor
 from .activation import Activation
 from .requantize import require_int8
 from .window import Window

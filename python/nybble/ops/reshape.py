@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Lowered, Operator, Tensor
-from ..graph import Array
+from ..graph import Array, Lowered, Operator, Tensor
 
 
 @dataclass(frozen=True)

@@ -168,9 +168,7 @@ class ResizeBilinear(_Resize):
                 total += x[:, i[:, None], j] * wy[:, None, None] * wx[:, None]
         return total
 
-    def _tables(
-        self, shape: tuple[int, ...], method: ResizeMethod
-    ) -> tuple[Interpolation, Interpolation]:
+    def _tables(self, shape: tuple[int, ...], method: ResizeMethod) -> tuple[Interpolation, Interpolation]:
         table = self._fixed if method is ResizeMethod.FIXED else self._float32
         return table(shape[1], self.size[0]), table(shape[2], self.size[1])
 

@@ -82,9 +82,7 @@ def fold(
     multiplier, shift = quantize_multipliers(products / np.float64(output.scale))
     for bound, m, s in zip(bounds, multiplier, shift, strict=True):
         require_reach(int(bound), int(m), int(s))
-    return Weights(
-        values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, bounds
-    )
+    return Weights(values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, bounds)
 
 
 def accumulate(
@@ -106,4 +104,3 @@ def require_weights(weights: Tensor) -> npt.NDArray[np.int8]:
     if weights.dtype not in (DType.INT8, DType.INT4, DType.INT2):
         raise ValueError(f"expected int8, int4 or int2 weights, found {weights.dtype.value.lower()}")
     return weights.data
-

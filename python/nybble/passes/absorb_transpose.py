@@ -24,11 +24,7 @@ def _source(graph: Graph, node: Node) -> Node | None:
     if flatten is None or not isinstance(flatten.op, ops.Reshape):
         return None
     transpose = producers.get(flatten.inputs[0])
-    if (
-        transpose is None
-        or not isinstance(transpose.op, ops.Transpose)
-        or transpose.op.order[0] != 0
-    ):
+    if transpose is None or not isinstance(transpose.op, ops.Transpose) or transpose.op.order[0] != 0:
         return None
     readers = Counter(name for n in graph.nodes for name in n.inputs)
     readers.update(port.tensor for port in graph.outputs)

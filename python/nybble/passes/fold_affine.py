@@ -24,9 +24,7 @@ OUTPUT_AXIS: dict[type, int] = {ops.Conv2d: 0, ops.DepthwiseConv2d: 3, ops.Fully
 Float64 = npt.NDArray[np.float64]
 
 
-def _per_channel(
-    tensors: dict[str, Tensor], node: Node, channels: int
-) -> tuple[Float64, Float64] | None:
+def _per_channel(tensors: dict[str, Tensor], node: Node, channels: int) -> tuple[Float64, Float64] | None:
     """(factor, offset) [channels] of a node that scales or shifts the channels of its input; None
     for others.
     """

@@ -49,9 +49,7 @@ def remove_identities(graph: Graph) -> Graph:
     nodes = []
     for node in graph.nodes:
         node = replace(node, inputs=tuple(instead.get(name, name) for name in node.inputs))
-        if _is_identity(graph, node) and not (
-            node.inputs[0] in inputs and node.outputs[0] in outputs
-        ):
+        if _is_identity(graph, node) and not (node.inputs[0] in inputs and node.outputs[0] in outputs):
             instead[node.outputs[0]] = node.inputs[0]
         else:
             nodes.append(node)

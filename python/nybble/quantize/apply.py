@@ -67,9 +67,7 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) ->
             together[group] = together[group].union(seen) if group in together else seen
     parameters = {group: activation_parameters(seen) for group, seen in together.items()} | fixed
 
-    weights_and_biases = {
-        name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]
-    }
+    weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():
         if name in groups and name not in weights_and_biases:
@@ -94,9 +92,7 @@ def _quantized_layer(graph: Graph, tensors: dict[str, Tensor], node: Node, bits:
     """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
     constants = [graph.tensors[name] for name in node.inputs[1:] if name]
     if any(tensor.data is None for tensor in constants):
-        raise QuantizationError(
-            f"{node.label}: expected constant weights and bias, found computed ones"
-        )
+        raise QuantizationError(f"{node.label}: expected constant weights and bias, found computed ones")
     data = [tensor.data for tensor in constants if tensor.data is not None]
     axis = OUTPUT_AXIS[type(node.op)]
     bias = data[1] if len(data) > 1 else None

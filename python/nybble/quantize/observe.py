@@ -41,9 +41,7 @@ def observe(graph: Graph, samples: Sequence[Array]) -> dict[str, Range]:
             if tensor.data is not None or tensor.dtype is not DType.FLOAT32:
                 continue
             if not np.all(np.isfinite(array)):
-                raise QuantizationError(
-                    f"{graph.name}: {name!r} is not finite on one of the samples"
-                )
+                raise QuantizationError(f"{graph.name}: {name!r} is not finite on one of the samples")
             seen = range_of(array)
             ranges[name] = ranges[name].union(seen) if name in ranges else seen
     return ranges

@@ -35,8 +35,7 @@ def activation_parameters(seen: Range) -> Quantization:
 def quantized(values: Array, quantization: Quantization, dtype: DType) -> Array:
     """round(values / scale) + zero_point, clamped to the type."""
     steps = (
-        np.floor(values.astype(np.float64) / quantization.single_scale + 0.5)
-        + quantization.single_zero_point
+        np.floor(values.astype(np.float64) / quantization.single_scale + 0.5) + quantization.single_zero_point
     )
     result: Array = np.clip(steps, dtype.lowest, dtype.highest).astype(dtype.numpy)
     return result
@@ -60,9 +59,7 @@ def weight_scales(
     return rounded
 
 
-def quantized_weights(
-    weights: Array, scales: npt.NDArray[np.float32], bits: int, axis: int
-) -> Array:
+def quantized_weights(weights: Array, scales: npt.NDArray[np.float32], bits: int, axis: int) -> Array:
     """Symmetric integers, int8 [like weights], from -highest to highest."""
     shape = [1] * weights.ndim
     shape[axis] = scales.size

@@ -42,17 +42,13 @@ class Recipe:
         names = [node.name for node in weighted]
         unknown = sorted(set(self.layers) - set(names))
         if unknown:
-            raise ValueError(
-                f"no layer {unknown[0]!r} with weights; there are {', '.join(map(repr, names))}"
-            )
+            raise ValueError(f"no layer {unknown[0]!r} with weights; there are {', '.join(map(repr, names))}")
         result = {node.outputs[0]: self.weights for node in weighted}
         if weighted and self.first is not None:
             result[weighted[0].outputs[0]] = self.first
         if weighted and self.last is not None:
             result[weighted[-1].outputs[0]] = self.last
-        result.update(
-            {n.outputs[0]: self.layers[n.name] for n in weighted if n.name in self.layers}
-        )
+        result.update({n.outputs[0]: self.layers[n.name] for n in weighted if n.name in self.layers})
         return result
 
 

@@ -36,9 +36,7 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
         names = [port.name for port in graph.inputs]
         missing = [name for name in names if name not in data]
         if missing:
-            raise ValueError(
-                f"no samples for input {missing[0]!r}; found {', '.join(map(repr, data))}"
-            )
+            raise ValueError(f"no samples for input {missing[0]!r}; found {', '.join(map(repr, data))}")
         arrays = [np.asarray(data[name]) for name in names]
     elif len(graph.inputs) == 1 and not (isinstance(data, Sequence) and len(data) == 1):
         arrays = [np.asarray(data)]
@@ -46,14 +44,10 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
         arrays = [np.asarray(array) for array in data]
     if len(arrays) != len(graph.inputs):
         raise ValueError(f"expected samples for {len(graph.inputs)} inputs, found {len(arrays)}")
-    samples = [
-        _as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)
-    ]
+    samples = [_as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)]
     counts = {len(array) for array in samples}
     if len(counts) != 1 or 0 in counts:
-        raise ValueError(
-            f"expected at least one sample, as many for every input, found {sorted(counts)}"
-        )
+        raise ValueError(f"expected at least one sample, as many for every input, found {sorted(counts)}")
     return samples, labels
 
 
@@ -93,16 +87,10 @@ def _as_input(array: Array, port: Port, graph: Graph) -> Float32:
     order = source_order(graph, port)
     source = shape if order is None else tuple(shape[axis] for axis in order)
     if array.shape[1:] != source:
-        joined = (
-            source
-            and array.shape[1:] == source[1:]
-            and source[0]
-            and array.shape[0] % source[0] == 0
-        )
+        joined = source and array.shape[1:] == source[1:] and source[0] and array.shape[0] % source[0] == 0
         if not joined:
             raise ValueError(
-                f"input {port.name!r}: expected samples of shape {source}, or N of them, "
-                f"found {array.shape}"
+                f"input {port.name!r}: expected samples of shape {source}, or N of them, found {array.shape}"
             )
         array = array.reshape(-1, *source)
     if not np.all(np.isfinite(array)):

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Depthwise convolution of a run of output pixels.
 //
-//   c[p][j] = finish(sum over t of taps[p * tap_count + t][j] * w[t][j] + bias[j])     p < pixels, j < channels
+//   c[p][j] = finish(sum over t of taps[p * tap_count + t][j] * w[t][j] + bias[j])     p < pixels, j <
+//   channels
 //
 // taps: for each pixel and tap a pointer to `channels` int8 (the input there, or a row of the padding value).
 // weights: int16 in panels of 8 channels, [panel][tap][8], the last panel padded; zero points subtracted.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that all x86 depthwise kernels share: two taps of eight channels side by side, so that one multiply-add of
-// int16 pairs serves both.
+// The loops that all x86 depthwise kernels share: two taps of eight channels side by side, so that one
+// multiply-add of int16 pairs serves both.
 #ifndef NYB_KERNELS_DEPTHWISE_X86_H
 #define NYB_KERNELS_DEPTHWISE_X86_H
 
@@ -32,8 +32,8 @@ static inline __m256i nyb_weight_pair(const int16_t *w, bool both) {
 }
 
 // One panel of channels over all pixels.
-static inline __attribute__((always_inline)) void nyb_depthwise_panel(const nyb_depthwise_args *args, uint32_t first,
-                                                                      uint32_t width, nyb_pairs_fn pairs) {
+static inline __attribute__((always_inline)) void
+nyb_depthwise_panel(const nyb_depthwise_args *args, uint32_t first, uint32_t width, nyb_pairs_fn pairs) {
     const nyb_epilogue e = nyb_epilogue_load(args->multiplier + first, args->shift + first, &args->output);
     const int16_t *w = args->weights + (size_t)first * args->tap_count;
     const __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(args->bias + first));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/gemm.h"
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, groups) \
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, groups)                                                      \
     {#name, needs, bits, nr, kr, mr, groups, nyb_gemm_##name},
 const nyb_gemm_variant nyb_gemm_variants[] = {
 #include "kernels/gemm/variants.inc"
@@ -9,7 +9,8 @@ const nyb_gemm_variant nyb_gemm_variants[] = {
 };
 #undef NYB_GEMM
 
-const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr, bool scale_groups) {
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
+                                      bool scale_groups) {
     for (const nyb_gemm_variant *v = nyb_gemm_variants; v->name != NULL; v++) {
         if ((v->needs & ~cpu) == 0 && v->weight_bits == bits && v->nr == nr && v->kr == kr &&
             (v->scale_groups || !scale_groups)) {

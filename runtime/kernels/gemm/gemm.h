@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix product of int8 rows and packed weights, requantized to int8.
 //
-//   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k < depth
+//   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k <
+//   depth
 //
 // a: rows of `depth` int8, `a_stride` bytes apart (rows may overlap); nothing beyond a row's depth is read.
-// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what pads
+// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what
+// pads
 //   the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
 // row_bias: one int32 per row, or NULL.
@@ -44,12 +46,12 @@ typedef void (*nyb_gemm_fn)(const nyb_gemm_args *args);
 
 typedef struct nyb_gemm_variant {
     const char *name;
-    uint32_t needs;       // CPU features
+    uint32_t needs; // CPU features
     uint8_t weight_bits;
-    uint8_t nr;           // layout of the weights
+    uint8_t nr; // layout of the weights
     uint8_t kr;
-    uint8_t mr;           // rows that it prefers to get a multiple of
-    bool scale_groups;    // takes scale_group > 0
+    uint8_t mr;        // rows that it prefers to get a multiple of
+    bool scale_groups; // takes scale_group > 0
     nyb_gemm_fn run;
 } nyb_gemm_variant;
 
@@ -61,6 +63,7 @@ typedef struct nyb_gemm_variant {
 extern const nyb_gemm_variant nyb_gemm_variants[];
 
 // The best variant for weights of this layout on a CPU with these features; NULL where there is none.
-const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr, bool scale_groups);
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
+                                      bool scale_groups);
 
 #endif

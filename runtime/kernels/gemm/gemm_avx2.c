@@ -21,8 +21,8 @@ NYB_INLINE void fill_even_odd(void *strip, const int8_t *a, uint32_t k, uint32_t
     }
 }
 
-// Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even one two
-// shifts, so eight channels keep one accumulator, and vpmaddwd adds k and k + 2.
+// Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even
+// one two shifts, so eight channels keep one accumulator, and vpmaddwd adds k and k + 2.
 NYB_INLINE void tile_w8(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip, const uint8_t *w,
                         size_t panel_bytes, uint32_t steps, int rows, int panels) {
     const int16_t *a = strip;
@@ -50,18 +50,19 @@ NYB_INLINE void tile_w8(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void 
 
 // Plane p of 32 bytes as int8, by a table: AVX2 has no arithmetic shift of bytes.
 NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
-    const __m256i s4 = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    const __m256i s2_low = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
-    const __m256i s2_high = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, -2, -2, -2, -2, -1, -1, -1, -1));
+    const __m256i s4 =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
+    const __m256i s2_low =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
+    const __m256i s2_high =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, -2, -2, -2, -2, -1, -1, -1, -1));
     const bool high = (int)bits * p >= 4;
     const __m256i nibble = _mm256_and_si256(high ? _mm256_srli_epi16(x, 4) : x, _mm256_set1_epi8(15));
     return _mm256_shuffle_epi8(bits == 4 ? s4 : (p % 2 ? s2_high : s2_low), nibble);
 }
 
-// 16-bit sums hold 255 * 8 * 2 * 8 = 32640 of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8 steps.
+// 16-bit sums hold 255 * 8 * 2 * 8 = 32640 of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8
+// steps.
 NYB_INLINE void tile_narrow(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip, const uint8_t *w,
                             uint32_t steps, const int rows, const uint32_t bits) {
     const uint8_t *a = strip;

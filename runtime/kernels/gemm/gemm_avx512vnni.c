@@ -5,12 +5,14 @@
 // 4 and 2 bits stay at the top of the byte, 16 or 64 times their value.
 NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
     const int up = 8 - (int)bits * (p + 1);
-    return _mm256_and_si256(up ? _mm256_slli_epi16(x, up) : x, _mm256_set1_epi8((char)(256 - (1 << (8 - bits)))));
+    return _mm256_and_si256(up ? _mm256_slli_epi16(x, up) : x,
+                            _mm256_set1_epi8((char)(256 - (1 << (8 - bits)))));
 }
 
 // A strip has at most 1024 k, so 255 * 128 * 1024 fits 32 bits before the sum is shifted down, exactly.
 NYB_INLINE void tile(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip, const uint8_t *w,
-                     size_t panel_bytes, uint32_t steps, const int rows, const int panels, const uint32_t bits) {
+                     size_t panel_bytes, uint32_t steps, const int rows, const int panels,
+                     const uint32_t bits) {
     const uint8_t *a = strip;
     const int planes = (int)(8 / bits);
     __m256i c[NYB_TILE_ROWS][NYB_TILE_PANELS];
@@ -46,13 +48,14 @@ NYB_INLINE void tile(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *st
     }
 }
 
-#define NYB_TILE(bits)                                                                                      \
-    NYB_INLINE void tile_w##bits(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip,           \
-                                 const uint8_t *w, size_t panel_bytes, uint32_t steps, int rows, int panels) { \
-        tile(acc, strip, w, panel_bytes, steps, rows, panels, bits);                                       \
-    }                                                                                                       \
-    void nyb_gemm_w##bits##_avx512vnni(const nyb_gemm_args *args) {                                        \
-        nyb_x86_run(args, (nyb_x86_gemm){nyb_fill_shifted, tile_w##bits, bits, 1, true, 6, 2});            \
+#define NYB_TILE(bits)                                                                                       \
+    NYB_INLINE void tile_w##bits(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip,             \
+                                 const uint8_t *w, size_t panel_bytes, uint32_t steps, int rows,             \
+                                 int panels) {                                                               \
+        tile(acc, strip, w, panel_bytes, steps, rows, panels, bits);                                         \
+    }                                                                                                        \
+    void nyb_gemm_w##bits##_avx512vnni(const nyb_gemm_args *args) {                                          \
+        nyb_x86_run(args, (nyb_x86_gemm){nyb_fill_shifted, tile_w##bits, bits, 1, true, 6, 2});              \
     }
 
 NYB_TILE(8)

@@ -6,7 +6,8 @@
 enum { NR = 8, KR = 4 };
 
 // Adds the products of one row and one panel : `depth` k, the last step padded.
-static inline void accumulate(int32_t acc[NR], const int8_t *a, const uint8_t *w, uint32_t depth, uint32_t bits) {
+static inline void accumulate(int32_t acc[NR], const int8_t *a, const uint8_t *w, uint32_t depth,
+                              uint32_t bits) {
     const uint32_t planes = 8 / bits;
     for (uint32_t k = 0; k < depth; k += KR * planes, w += NR * KR) {
         for (uint32_t plane = 0; plane < planes; plane++) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that all x86 gemms share. Activations are rewritten once per tile of rows into a strip on the stack, in
-// the form that the products want and padded to whole steps of k, so that tiles neither know tails nor read
-// beyond a row.
+// The loops that all x86 gemms share. Activations are rewritten once per tile of rows into a strip on the
+// stack, in the form that the products want and padded to whole steps of k, so that tiles neither know tails
+// nor read beyond a row.
 #ifndef NYB_KERNELS_GEMM_X86_H
 #define NYB_KERNELS_GEMM_X86_H
 
@@ -22,7 +22,8 @@ enum { NYB_STRIP_K = 1024, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
 
 // Rewrites k activations as `padded` elements (bytes or int16, as the products want them), zeros behind.
 typedef void (*nyb_fill_fn)(void *strip, const int8_t *a, uint32_t k, uint32_t padded);
-// acc[row][panel] += products of rows in the strip and panels; `steps` of 32 bytes a panel, panels `panel_bytes` apart.
+// acc[row][panel] += products of rows in the strip and panels; `steps` of 32 bytes a panel, panels
+// `panel_bytes` apart.
 typedef void (*nyb_tile_fn)(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip, const uint8_t *w,
                             size_t panel_bytes, uint32_t steps, int rows, int panels);
 
@@ -54,7 +55,8 @@ NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, ui
     NYB_EACH (p, panels) {
         __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(args->bias + n + 8 * p));
         if (g.shifted) {
-            const __m256i sum = _mm256_loadu_si256((const __m256i *)(const void *)(args->weight_sum + n + 8 * p));
+            const __m256i sum =
+                _mm256_loadu_si256((const __m256i *)(const void *)(args->weight_sum + n + 8 * p));
             bias = _mm256_sub_epi32(bias, _mm256_slli_epi32(sum, 7));
         }
         NYB_EACH (i, rows) {
