@@ -24,8 +24,10 @@ struct ModelFault : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-std::string text(const char *data, uint32_t length) {
-    return std::string(data == nullptr ? "" : data, length);
+// Names come from the file, which may hold any bytes.
+py::str text(const char *data, uint32_t length) {
+    PyObject *decoded = PyUnicode_DecodeUTF8(data == nullptr ? "" : data, length, "replace");
+    return py::reinterpret_steal<py::str>(decoded);
 }
 
 std::string message(const nyb_error &why) {

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,6 +29,18 @@ def producer() -> str:
         return "nybble (not installed)"
 
 
+@contextlib.contextmanager
+def _faults_of(name: str) -> Iterator[None]:
+    """Whatever a file's contradictions break on the way (shapes that do not fit, indices beyond the end, sizes beyond
+    memory) is that file's fault: a ModelError, caused by what broke."""
+    try:
+        yield
+    except (ModelError, UnsupportedError):
+        raise
+    except (ValueError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
+        raise ModelError(f"{name}: the model contradicts itself: {error}") from error
+
+
 def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -> Graph:
     """Read a network of any format that nybble imports; the format is told by the content.
 
@@ -35,7 +49,8 @@ def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     name = "model" if isinstance(source, bytes) else Path(source).name
     if data[4:8] == b"TFL3":
-        return import_tflite(data, name=name, cut=cut)
+        with _faults_of(name):
+            return import_tflite(data, name=name, cut=cut)
     if data[:1] == _ONNX_START:
         return import_onnx(data if isinstance(source, bytes) else Path(source), name=name)
     raise ModelError(f"{name}: expected a .tflite or .onnx model, found the beginning of neither")
@@ -71,7 +86,9 @@ def convert(
 
     Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
     """
-    content = convert_graph(import_model(source, cut=cut), golden=golden)
+    graph = import_model(source, cut=cut)
+    with _faults_of(graph.name):
+        content = convert_graph(graph, golden=golden)
     if destination is not None:
         write_whole(Path(destination), content)
     return content

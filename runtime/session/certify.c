@@ -108,6 +108,10 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                                     "pairs and quads within the certificate", pair_limit, pair);
                 }
             }
+            if (w.multiplier[channel] < 0 || w.shift[channel] < 1 || w.shift[channel] > 62) {
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                                "a multiplier of at least 0, a shift of 1 to 62", 62, w.shift[channel]);
+            }
             // Kernels multiply the padding with whatever activations stand there.
             const uint32_t step = w.kr * (8 / w.bits);
             for (uint32_t k = w.depth; k < (w.depth + step - 1) / step * step; k++) {

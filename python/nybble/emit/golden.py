@@ -16,7 +16,7 @@ import numpy as np
 from ..compile import Compiled
 from ..graph import Array, DType, Tensor, evaluate
 
-#: Networks of more multiply-accumulates get no golden section unless asked for; numpy takes about a
+#: Networks of more multiply-accumulates and elements get no golden section unless asked for; numpy takes about a
 #: second for as many.
 AUTOMATIC_MACS = 400_000_000
 
@@ -55,8 +55,9 @@ def golden_fields(compiled: Compiled, wanted: bool | None = None) -> Mapping[str
     network (AUTOMATIC_MACS). Returns None where there is to be no table.
     """
     graph = compiled.graph
-    macs = sum(n.op.macs(graph.inputs_of(n), graph.outputs_of(n)) for n in graph.nodes)
-    if not (macs <= AUTOMATIC_MACS if wanted is None else wanted):
+    work = sum(n.op.macs(graph.inputs_of(n), graph.outputs_of(n)) for n in graph.nodes)
+    work += sum(tensor.size for tensor in graph.tensors.values())
+    if not (work <= AUTOMATIC_MACS if wanted is None else wanted):
         return None
     tensors = [graph.tensors[port.tensor] for port in graph.inputs]
     inputs = [golden_input(tensor, i) for i, tensor in enumerate(tensors)]

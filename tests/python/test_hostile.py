@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Damaged and hostile files, wrong arguments, failing disks: a clear error, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nybble
+from models.small import small_graph
+from nybble.convert import convert_graph, write_whole
+
+pytest.importorskip("nybble._core", reason="the extension is not built")
+
+MODEL = convert_graph(small_graph())
+#: What conversion may raise for a file that it cannot take.
+REFUSALS = (nybble.ModelError, nybble.UnsupportedError)
+
+
+def opens_or_refuses(content: bytes) -> bool:
+    """Run a damaged model where it opens; True where it was refused."""
+    try:
+        session = nybble.load(content)
+    except nybble.ModelError:
+        return True
+    session.invoke()
+    session.layers()
+    return False
+
+
+@pytest.fixture(scope="module")
+def tflite() -> bytes:
+    """A small convolution with padding as a .tflite model."""
+    from oracle.random_ops import random_case
+
+    return random_case("PAD_CONV_2D", np.random.default_rng(3)).model_bytes
+
+
+def test_every_truncation_is_refused() -> None:
+    assert all(opens_or_refuses(b"xxxxNYB0" + MODEL[8:n]) for n in range(8, len(MODEL), 7))
+
+
+@pytest.mark.parametrize("value", [0x00, 0xFF, 0x80, 0x01])
+def test_every_changed_byte_runs_or_is_refused(value: int) -> None:
+    refused = 0
+    for at in range(8, len(MODEL), 3):
+        refused += opens_or_refuses(MODEL[:at] + bytes([value]) + MODEL[at + 1 :])
+    assert refused  # structure is checked
+
+
+@pytest.mark.parametrize("value", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x00010000])
+def test_every_changed_word_runs_or_is_refused(value: int) -> None:
+    for at in range(8, len(MODEL) - 4, 4):
+        opens_or_refuses(MODEL[:at] + value.to_bytes(4, "little") + MODEL[at + 4 :])
+
+
+def test_a_changed_weight_is_found_by_verify() -> None:
+    session = nybble.load(MODEL[:-1] + bytes([MODEL[-1] ^ 1]))
+    with pytest.raises(nybble.ModelError, match="SHA-256"):
+        session.verify()
+
+
+@pytest.mark.parametrize("content", [b"", b"NYB0", b"\0" * 64, b"\0\0\0\0NYB0", os.urandom(200)])
+def test_what_is_no_model_is_refused(content: bytes) -> None:
+    with pytest.raises(nybble.ModelError):
+        nybble.load(content)
+
+
+def test_another_version_is_refused() -> None:
+    for at in range(8, 400, 4):
+        changed = MODEL[:at] + (77).to_bytes(4, "little") + MODEL[at + 4 :]
+        opens_or_refuses(changed)
+
+
+def test_paths_that_hold_no_model(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        nybble.load(tmp_path / "missing.nyb")
+    with pytest.raises(OSError, match=r"directory|Permission"):
+        nybble.load(tmp_path)
+    (tmp_path / "empty.nyb").write_bytes(b"")
+    with pytest.raises(nybble.ModelError, match=r"empty\.nyb: expected a file of at least"):
+        nybble.load(tmp_path / "empty.nyb")
+
+
+def test_every_truncated_tflite_is_refused(tflite: bytes) -> None:
+    for n in range(0, len(tflite) - 1, 5):
+        with pytest.raises(REFUSALS):
+            nybble.convert(tflite[:n], golden=False)
+
+
+@pytest.mark.parametrize("value", [0x00, 0xFF, 0x7F])
+def test_every_changed_byte_of_a_tflite_converts_or_is_refused(tflite: bytes, value: int) -> None:
+    for at in range(0, len(tflite), 3):
+        with contextlib.suppress(*REFUSALS):
+            nybble.convert(tflite[:at] + bytes([value]) + tflite[at + 1 :], golden=False)
+
+
+def test_wrong_inputs_are_named() -> None:
+    session = nybble.load(MODEL)
+    right = np.zeros((1, 4, 4, 2), np.int8)
+    with pytest.raises(TypeError, match="expected int8, found int16"):
+        session.run([right.astype(np.int16)])
+    with pytest.raises(ValueError, match="expected shape"):
+        session.run([right[:, :3]])
+    with pytest.raises(ValueError, match="expected 1 inputs, found 2"):
+        session.run([right, right])
+    with pytest.raises(ValueError, match="finite"):
+        session(np.full((1, 4, 4, 2), np.nan, np.float32))
+    with pytest.raises(ValueError, match="no intermediate tensor 'nothing'"):
+        session.run([right], dump=["nothing"])
+    with pytest.raises(IndexError):
+        session.input_view(1)
+
+
+def test_batches_and_strides() -> None:
+    session = nybble.load(MODEL)
+    x = np.random.default_rng(0).integers(-128, 128, (5, 4, 4, 2)).astype(np.int8)
+    each = np.concatenate([session.run([row[None]])[0] for row in x])
+    np.testing.assert_array_equal(session.run([x])[0], each)
+    np.testing.assert_array_equal(session.run([x[:, None]])[0][:, 0], each)
+    backwards = session.run([x[::-1]])[0]
+    np.testing.assert_array_equal(backwards, each[::-1])
+    assert session.run([x[:0]])[0].shape == (0, 48)
+
+
+def test_dump_changes_nothing() -> None:
+    session = nybble.load(MODEL)
+    x = np.random.default_rng(1).integers(-128, 128, (1, 4, 4, 2)).astype(np.int8)
+    (wanted,) = session.run([x])
+    output, features = session.run([x], dump=["features"])
+    np.testing.assert_array_equal(output, wanted)
+    np.testing.assert_array_equal(features.reshape(1, 48), wanted)
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": -1}, {"threads": 1.5}, {"cpu": "pentium"}])
+def test_wrong_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        nybble.load(MODEL, **options)
+
+
+def test_a_level_that_the_machine_lacks_is_refused() -> None:
+    lacking = set(nybble.session.CPU_NAMES) - set(nybble.cpu_levels())
+    for name in lacking:
+        with pytest.raises(ValueError, match=name):
+            nybble.load(MODEL, cpu=name)
+
+
+def test_a_session_pickles() -> None:
+    session = nybble.load(MODEL, threads=2, cpu="scalar")
+    copy = pickle.loads(pickle.dumps(session))
+    x = np.random.default_rng(2).integers(-128, 128, (1, 4, 4, 2)).astype(np.int8)
+    np.testing.assert_array_equal(copy.run([x])[0], session.run([x])[0])
+    assert [layer.variant for layer in copy.layers()] == [layer.variant for layer in session.layers()]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_leaves_what_was_there(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model.nyb"
+    target.write_bytes(b"precious")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    patched: Callable[..., None] = full
+    monkeypatch.setattr(os, failing, patched)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(target, MODEL)
+    monkeypatch.undo()
+    assert target.read_bytes() == b"precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["model.nyb"]
+
+
+def test_conversion_is_deterministic() -> None:
+    assert convert_graph(small_graph()) == MODEL
