@@ -13,6 +13,7 @@ PrepareGeneralOp in kernels/add.cc (doubles from float32 scales), kernels/sub.cc
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -31,8 +32,6 @@ from .requantize import (
     require_reach,
 )
 
-LEFT_SHIFT = 20
-
 
 def broadcast_shape(inputs: Sequence[Tensor]) -> tuple[int, ...]:
     """The shape of an elementwise operator's output; ValueError where the inputs do not fit each other."""
@@ -40,20 +39,27 @@ def broadcast_shape(inputs: Sequence[Tensor]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Add(Operator):
-    """x1 + x2 with a fused activation."""
+class Combination(Operator):
+    """Two tensors brought to one scale and combined element by element, with a fused activation."""
 
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
-    sign: ClassVar[int] = 1
+    left_shift: ClassVar[int] = 20
+    degree: ClassVar[int] = 1
+    """Power of the inputs in the result."""
+
+    @abstractmethod
+    def combine(self, x1: Array, x2: Array) -> Array:
+        """The operator on two arrays of one scale."""
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [broadcast_shape(inputs[:2])]
 
     def _constants(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[tuple[int, int], ...]:
         twice = 2.0 * max(np.float64(inputs[0].scale), np.float64(inputs[1].scale))
-        multiplier, shift = quantize_multiplier(float(twice / ((1 << LEFT_SHIFT) * np.float64(output.scale))))
-        require_reach(1 << 28, multiplier, shift)
+        scale = (twice / (1 << self.left_shift)) ** self.degree
+        multiplier, shift = quantize_multiplier(float(scale / np.float64(output.scale)))
+        require_reach((1 << (8 + self.left_shift)) ** self.degree, multiplier, shift)
         return (
             quantize_multiplier(float(np.float64(inputs[0].scale) / twice)),
             quantize_multiplier(float(np.float64(inputs[1].scale) / twice)),
@@ -66,14 +72,14 @@ class Add(Operator):
         require_int8(*inputs[:2], outputs[0])
         *operands, (multiplier, shift) = self._constants(inputs, outputs[0])
         scaled = [
-            requantize((a.astype(np.int64) - t.zero_point) << LEFT_SHIFT, m, s, self.rounding)
+            requantize((a.astype(np.int64) - t.zero_point) << self.left_shift, m, s, self.rounding)
             for a, t, (m, s) in zip(arrays, inputs, operands, strict=False)
         ]
-        total = scaled[0] + self.sign * scaled[1]
-        return [finish(requantize(total, multiplier, shift, self.rounding), outputs[0], self.activation)]
+        combined = self.combine(scaled[0], scaled[1])
+        return [finish(requantize(combined, multiplier, shift, self.rounding), outputs[0], self.activation)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [self.activation.real(arrays[0] + np.float32(self.sign) * arrays[1])]
+        return [self.activation.real(self.combine(arrays[0], arrays[1]))]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         require_int8(*inputs[:2], outputs[0])
@@ -81,7 +87,7 @@ class Add(Operator):
         return Lowered(
             self.name,
             {
-                "left_shift": LEFT_SHIFT,
+                "left_shift": self.left_shift,
                 "zero_point1": inputs[0].zero_point,
                 "multiplier1": m1,
                 "shift1": s1,
@@ -97,7 +103,17 @@ class Add(Operator):
 
 
 @dataclass(frozen=True)
+class Add(Combination):
+    """x1 + x2."""
+
+    sign: ClassVar[int] = 1
+
+    def combine(self, x1: Array, x2: Array) -> Array:
+        return x1 + x2 if self.sign > 0 else x1 - x2
+
+
+@dataclass(frozen=True)
 class Sub(Add):
-    """x1 - x2 with a fused activation."""
+    """x1 - x2."""
 
     sign: ClassVar[int] = -1
