@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Elementwise sum and difference. Meaning: python/nybble/ops/add.py.
+// Elementwise sum, difference and squared difference. Meaning: python/nybble/ops/add.py,
+// squared_difference.py.
 #include "ops/broadcast.h"
 
 typedef struct add_plan {
@@ -13,6 +14,7 @@ typedef struct add_plan {
     int32_t zero_point2, multiplier2, shift2;
     int32_t multiplier, shift;
     bool subtract;
+    bool square;
 } add_plan;
 
 static nyb_status read(const nyb_node *node, add_plan *plan, nyb_error *why) {
@@ -39,7 +41,8 @@ static nyb_status read(const nyb_node *node, add_plan *plan, nyb_error *why) {
     plan->shift2 = nyb_get_i32(options, NYB_ADD_SHIFT2);
     plan->multiplier = nyb_get_i32(options, NYB_ADD_MULTIPLIER);
     plan->shift = nyb_get_i32(options, NYB_ADD_SHIFT);
-    plan->subtract = node->kind == NYB_OPTIONS_SUB;
+    plan->square = node->kind == NYB_OPTIONS_SQUARED_DIFFERENCE;
+    plan->subtract = node->kind == NYB_OPTIONS_SUB || plan->square;
     if (!nyb_shift_valid(plan->shift1) || !nyb_shift_valid(plan->shift2) || !nyb_shift_valid(plan->shift)) {
         return nyb_node_fail(node, why, "shifts from 1 to 62", 62, plan->shift);
     }
@@ -76,7 +79,7 @@ static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1,
         const int32_t s1 = nyb_scale(x1, p->multiplier1, p->shift1, p->output.nudge);
         const int32_t s2 = nyb_scale(x2, p->multiplier2, p->shift2, p->output.nudge);
         const int32_t sum = p->subtract ? nyb_sub(s1, s2) : nyb_add(s1, s2);
-        c[i] = nyb_finish(sum, p->multiplier, p->shift, &p->output);
+        c[i] = nyb_finish(p->square ? nyb_mul(sum, sum) : sum, p->multiplier, p->shift, &p->output);
     }
 }
 
@@ -99,3 +102,4 @@ _Static_assert(sizeof(add_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX
      .variant = nyb_variant_scalar}
 const nyb_op nyb_op_add = NYB_ADD_LIKE("Add");
 const nyb_op nyb_op_sub = NYB_ADD_LIKE("Sub");
+const nyb_op nyb_op_squared_difference = NYB_ADD_LIKE("SquaredDifference");

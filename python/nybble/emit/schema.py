@@ -37,7 +37,8 @@ UNIONS: dict[str, dict[str, str]] = {'Options': {'Conv2d': 'Conv2d',
              'Softmax': 'Softmax',
              'Sum': 'Mean',
              'Maximum': 'Maximum',
-             'Minimum': 'Minimum'}}
+             'Minimum': 'Minimum',
+             'SquaredDifference': 'Add'}}
 
 STRUCTS: dict[str, dict[str, str]] = {'Span': {'offset': 'ulong', 'size': 'ulong'},
  'Layout': {'bits': 'ubyte', 'nr': 'ubyte', 'kr': 'ubyte', 'order': 'ubyte'},

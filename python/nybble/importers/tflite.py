@@ -241,6 +241,11 @@ def _add(g: _Import, op: _Operator) -> None:
     g.emit(kind(op.activation(0)), op.inputs, op.outputs, op.label)
 
 
+@_rule("SQUARED_DIFFERENCE")
+def _squared_difference(g: _Import, op: _Operator) -> None:
+    g.emit(ops.SquaredDifference(), op.inputs, op.outputs, op.label)
+
+
 @_rule("MUL")
 def _mul(g: _Import, op: _Operator) -> None:
     mul = ops.Mul(op.activation(0), single_precision=_legacy(g, op))

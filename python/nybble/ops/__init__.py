@@ -25,6 +25,7 @@ from .reshape import Reshape
 from .resize import ResizeBilinear, ResizeMethod, ResizeNearest
 from .rsqrt import Rsqrt
 from .softmax import Softmax
+from .squared_difference import SquaredDifference
 from .window import Window, same_padding
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Rsqrt",
     "Slice",
     "Softmax",
+    "SquaredDifference",
     "Sub",
     "Sum",
     "Tanh",
