@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 build=build/sanitized
 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DNYB_PYTHON=ON -DNYB_TOOLS=OFF \
     -DNYB_SANITIZE=address,undefined -DPython_EXECUTABLE="$(command -v python)" > /dev/null
-cmake --build $build
+cmake --build $build > /dev/null
 rm -rf $build/package
 mkdir -p $build/package
 cp -r python/nybble $build/package/
