@@ -7,6 +7,7 @@ import contextlib
 import os
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,18 @@ def test_a_level_that_the_machine_lacks_is_refused() -> None:
     for name in lacking:
         with pytest.raises(ValueError, match=name):
             nybble.load(MODEL, cpu=name)
+
+
+def test_sessions_side_by_side() -> None:
+    x = np.random.default_rng(4).integers(-128, 128, (200, 4, 4, 2)).astype(np.int8)
+    (wanted,) = nybble.load(MODEL).run([x])
+
+    def work(threads: int) -> bool:
+        session = nybble.load(MODEL, threads=threads)
+        return all(np.array_equal(session.run([x])[0], wanted) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, (1, 2, 3, 1)))
 
 
 def test_a_session_pickles() -> None:
