@@ -13,10 +13,11 @@ from .hard_swish import to_hard_swish
 from .mean_of_all import mean_of_all
 from .per_channel import per_channel_to_depthwise
 from .remove_identities import remove_identities
+from .remove_unread import remove_unread
 from .shift_to_int8 import shift_to_int8
 
 #: Over integer graphs, before they are compiled.
-PIPELINE = (shift_to_int8,)
+PIPELINE = (shift_to_int8, fuse_padding, remove_unread)
 
 #: Over float graphs, before they are quantized. Folding runs again where a pass makes new
 #: opportunities.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a convolution pad for itself: a border of zeros before it becomes part of its window."""
+"""Let a convolution pad for itself: a border of zeros (or, in integers, of the zero point) before it becomes part
+of its window."""
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ def _fuse(tensors: dict[str, Tensor], node: Node, reader: Node) -> list[Node] | 
         return None
     if len(node.inputs) > 1 or any(pad.before[i] or pad.after[i] for i in (0, 3)):
         return None
+    if tensors[node.inputs[0]].quantization != tensors[node.outputs[0]].quantization:
+        return None  # another zero point would border the image
     window = reader.op.window
     (top, bottom), (left, right) = window.padding
     padding = (
@@ -27,5 +30,5 @@ def _fuse(tensors: dict[str, Tensor], node: Node, reader: Node) -> list[Node] | 
 
 
 def fuse_padding(graph: Graph) -> Graph:
-    """Fuse borders of zeros into convolutions."""
+    """Fuse borders of zeros into convolutions, the same bits."""
     return absorb(graph, _fuse)
