@@ -31,7 +31,7 @@ static const uint32_t EXTREMES[] = {
 };
 
 // Fields of FlatBuffers stand at multiples of their size, so most mutations overwrite one: with an extreme
-// value, a value near the old one, or a field from elsewhere.
+// value, a value near the old one, a field from elsewhere, or the place of a span.
 static void overwrite_field(uint8_t *data, size_t size, uint32_t *random) {
     const size_t bytes = next(random) % 4 == 0 ? 1 : (next(random) % 8 == 0 ? 8 : 4);
     if (size < bytes) {
@@ -42,12 +42,15 @@ static void overwrite_field(uint8_t *data, size_t size, uint32_t *random) {
     const size_t at = next(random) % (reach / bytes) * bytes;
     uint64_t value = 0;
     memcpy(&value, data + at, bytes);
-    switch (next(random) % 4) {
+    switch (next(random) % 5) {
     case 0:
         value += next(random) % 17 - 8u;
         break;
     case 1:
         memcpy(&value, data + next(random) % (size / bytes) * bytes, bytes);
+        break;
+    case 2: // what spans are made of: aligned positions near the end of the file
+        value = size / 64 * 64 - next(random) % 4 * 64;
         break;
     default:
         value = EXTREMES[next(random) % (sizeof EXTREMES / sizeof EXTREMES[0])];
