@@ -19,8 +19,10 @@ sys.path[:0] = [str(ROOT / "python"), str(ROOT / "tests")]
 
 import nybble  # noqa: E402
 from models.small import small_graph  # noqa: E402
+from nybble import ops  # noqa: E402
 from nybble.convert import convert_graph, import_model  # noqa: E402
-from nybble.graph import DType, Graph  # noqa: E402
+from nybble.graph import DType, Graph, Quantization, Tensor  # noqa: E402
+from ops.hostile import single  # noqa: E402
 from oracle.random_ops import OPERATORS, random_case  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -48,9 +50,21 @@ def _two_bit_weights(model: bytes) -> Graph:
     return replace(graph, tensors=tensors)
 
 
+def _squared_difference() -> Graph:
+    """An operator that the reference interpreters have in int8 only, so that `random_case` does not draw it."""
+    q = Quantization.per_tensor(0.05, 3)
+    a, b, y = (
+        Tensor("a", DType.INT8, (3, 5), q),
+        Tensor("b", DType.INT8, (1,), q),
+        Tensor("y", DType.INT8, (3, 5), q),
+    )
+    return single(ops.SquaredDifference(), (a, b), y)
+
+
 def _candidates() -> Iterator[bytes]:
     for bits in (8, 4, 2):
         yield convert_graph(small_graph(bits))
+    yield convert_graph(_squared_difference())
     for operator, types in OPERATORS.items():
         for dtype in types:
             for seed in range(_DRAWS):
