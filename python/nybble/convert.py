@@ -16,6 +16,7 @@ from .graph import Blocker, DType, Graph, ModelError, UnsupportedError
 from .importers.onnx import import_onnx
 from .importers.tflite import import_tflite
 from .passes import run_passes
+from .quantize.requantize_weights import SAFE_RUNS, bound_sums, narrow_weights
 
 #: A protocol buffer whose first field is the number of ONNX's format (ir_version).
 _ONNX_START = b"\x08"
@@ -56,17 +57,34 @@ def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -
     raise ModelError(f"{name}: expected a .tflite or .onnx model, found the beginning of neither")
 
 
-def convert_graph(graph: Graph, *, golden: bool | None = None) -> bytes:
+def convert_graph(
+    graph: Graph,
+    *,
+    golden: bool | None = None,
+    weight_bits: int | None = None,
+    weights: str | None = None,
+) -> bytes:
     """The .nyb bytes of an integer graph; UnsupportedError where it is still in float32.
 
-    golden: see :func:`convert`.
+    golden, weight_bits, weights: see :func:`convert`.
     """
+    if weight_bits not in (None, 4, 2):
+        raise ValueError(f"expected weights of 4 or 2 bits, found {weight_bits!r}")
+    if weights is not None and weights not in SAFE_RUNS:
+        raise ValueError(f"expected weights of {' or '.join(SAFE_RUNS)}, found {weights!r}")
+    if weight_bits is not None and weights is not None:
+        raise ValueError(f"weights of {weight_bits} bits are {weights} already: leave one of the two out")
     if any(tensor.dtype is DType.FLOAT32 for tensor in graph.tensors.values() if tensor.data is None):
         reason = "computes in float32: the network is not quantized"
         raise UnsupportedError(
             graph.name, [Blocker(graph.name, reason, "nybble quantize MODEL --data SAMPLES")]
         )
-    return emit_nyb(compile_graph(run_passes(graph)), producer(), golden)
+    graph = run_passes(graph)
+    if weight_bits is not None:
+        graph = narrow_weights(graph, weight_bits)
+    if weights is not None:
+        graph = bound_sums(graph, SAFE_RUNS[weights])
+    return emit_nyb(compile_graph(graph), producer(), golden)
 
 
 def convert(
@@ -75,6 +93,8 @@ def convert(
     *,
     cut: bool = False,
     golden: bool | None = None,
+    weight_bits: int | None = None,
+    weights: str | None = None,
 ) -> bytes:
     """Convert a quantized network to a .nyb model.
 
@@ -82,13 +102,16 @@ def convert(
     None or where conversion fails. cut: where the network goes on in float32 after its last integer tensors, end it
     there. golden: whether the model holds inputs and the digest of each operator's answer, with which
     ``verify`` proves a device bit by bit; None: where numpy computes them in about a second.
+    weight_bits (4 or 2), weights ('pair-safe' or 'quad-safe'): round the int8 weights to fewer bits, or until
+    16 bits hold the sums of two or four products, for measuring speed: nobody looks after accuracy
+    (quantize/requantize_weights.py).
     Returns the model's bytes; equal inputs give equal bytes everywhere.
 
     Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
     """
     graph = import_model(source, cut=cut)
     with _faults_of(graph.name):
-        content = convert_graph(graph, golden=golden)
+        content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
     if destination is not None:
         write_whole(Path(destination), content)
     return content

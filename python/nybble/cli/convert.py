@@ -9,6 +9,7 @@ import click
 
 from ..convert import write_whole
 from ..measure.conversion import convert_file
+from ..quantize.requantize_weights import SAFE_RUNS
 from .options import FILE, check_destination, force_option
 from .terminal import count_text
 
@@ -27,8 +28,28 @@ from .terminal import count_text
     help="Hold inputs and the digest of every operator's answer, with which verify proves a device bit "
     "by bit; by default where numpy computes them in about a second.",
 )
+@click.option(
+    "--weight-bits",
+    type=click.Choice(["4", "2"]),
+    help="Round the int8 weights of convolutions and fully connected layers to fewer bits. For measuring speed: "
+    "nobody looks after accuracy; 'nybble quantize' does.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(list(SAFE_RUNS)),
+    help="Round the int8 weights until 16 bits hold the sum of any two (pair-safe) or four (quad-safe) products, "
+    "which faster kernels rely on. For measuring speed, too.",
+)
 @force_option
-def convert(source: Path, destination: Path | None, cut: bool, golden: bool | None, force: bool) -> None:
+def convert(
+    source: Path,
+    destination: Path | None,
+    cut: bool,
+    golden: bool | None,
+    weight_bits: str | None,
+    weights: str | None,
+    force: bool,
+) -> None:
     """Convert a quantized .tflite SOURCE to a .nyb model.
 
     DESTINATION is SOURCE with the suffix .nyb unless it is given. It is written whole or not at all.
@@ -39,9 +60,19 @@ def convert(source: Path, destination: Path | None, cut: bool, golden: bool | No
     Example:
       nybble convert mobilenet.tflite mobilenet.nyb
     """
+    if weight_bits is not None and weights is not None:
+        raise click.UsageError(
+            f"weights of {weight_bits} bits are {weights} already: leave one of the two out"
+        )
     target = source.with_suffix(".nyb") if destination is None else destination
     check_destination(target, force=force)
-    conversion = convert_file(source, cut=cut, golden=golden)
+    conversion = convert_file(
+        source,
+        cut=cut,
+        golden=golden,
+        weight_bits=None if weight_bits is None else int(weight_bits),
+        weights=weights,
+    )
     write_whole(target, conversion.content)
     click.echo(f"{source} -> {target}")
     click.echo(

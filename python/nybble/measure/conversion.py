@@ -27,10 +27,17 @@ class Conversion:
     arena_lower_bound: int
 
 
-def convert_file(source: Path, *, cut: bool = False, golden: bool | None = None) -> Conversion:
+def convert_file(
+    source: Path,
+    *,
+    cut: bool = False,
+    golden: bool | None = None,
+    weight_bits: int | None = None,
+    weights: str | None = None,
+) -> Conversion:
     """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
     graph = import_model(source, cut=cut)
-    content = convert_graph(graph, golden=golden)
+    content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
     compiled = run_passes(graph)
     plan = plan_arena(compiled)
     return Conversion(content, source.stat().st_size, len(compiled.nodes), plan.arena, plan.lower_bound)
