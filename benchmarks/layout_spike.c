@@ -72,7 +72,7 @@ static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 #else
 #define EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
 #endif
-#define TILE(NAME, TARGET, CALL)                                                                   \
+#define TILE(NAME, TARGET, CALL)                                                                             \
     TARGET __attribute__((noinline)) static void NAME(const tile *t) { CALL; }
 
 #if defined(__x86_64__)
@@ -96,11 +96,11 @@ AVX2 INLINE void w8_widen(const tile *t, const size_t nr, const int mr) {
     for (size_t n = 0; n < t->n; n += 8) {
         const uint8_t *w = block8(t, nr, n);
         __m256i c[12][2];
-        EACH (i, mr) c[i][0] = c[i][1] = _mm256_setzero_si256();
+        EACH(i, mr) c[i][0] = c[i][1] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups; g++, w += nr * 4) {
             const __m256i x = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)w));
             const __m256i y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(w + 16)));
-            EACH (i, mr) {
+            EACH(i, mr) {
                 int64_t four;
                 memcpy(&four, t->a + (size_t)i * t->lda + 8 * g, 8);
                 const __m256i a = _mm256_set1_epi64x(four);
@@ -108,36 +108,35 @@ AVX2 INLINE void w8_widen(const tile *t, const size_t nr, const int mr) {
                 c[i][1] = _mm256_add_epi32(c[i][1], _mm256_madd_epi16(a, y));
             }
         }
-        EACH (i, mr)
-            store(t, i, n, _mm256_permute4x64_epi64(_mm256_hadd_epi32(c[i][0], c[i][1]), 0xd8));
+        EACH(i, mr)
+        store(t, i, n, _mm256_permute4x64_epi64(_mm256_hadd_epi32(c[i][0], c[i][1]), 0xd8));
     }
 }
 
 // Even and odd k of a group by shifts: one accumulator for eight channels, no shuffle. Activations
 // are S16_EVEN_ODD, or S8 and widened here.
-AVX2 INLINE void w8_even_odd(const tile *t, const size_t nr, const int mr, const int blocks,
-                             const acts act) {
+AVX2 INLINE void w8_even_odd(const tile *t, const size_t nr, const int mr, const int blocks, const acts act) {
     for (size_t n = 0; n < t->n; n += 8 * (size_t)blocks) {
         const uint8_t *w = block8(t, nr, n);
         ptrdiff_t block[4];
         __m256i c[12][4];
-        EACH (b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
-        EACH (i, mr)
-            EACH (b, blocks) c[i][b] = _mm256_setzero_si256();
+        EACH(b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
+        EACH(i, mr)
+        EACH(b, blocks) c[i][b] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups; g++, w += nr * 4) {
             __m256i x[4], y[4];
-            EACH (b, blocks) x[b] = even(load(w + block[b])), y[b] = odd(load(w + block[b]));
-            EACH (i, mr) {
+            EACH(b, blocks) x[b] = even(load(w + block[b])), y[b] = odd(load(w + block[b]));
+            EACH(i, mr) {
                 const uint8_t *a = t->a + (size_t)i * t->lda;
                 const __m256i s = spread(a + 4 * g);
                 const __m256i e = act == S8 ? even(s) : spread(a + 8 * g);
                 const __m256i o = act == S8 ? odd(s) : spread(a + 8 * g + 4);
-                EACH (b, blocks) c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(e, x[b]));
-                EACH (b, blocks) c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(o, y[b]));
+                EACH(b, blocks) c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(e, x[b]));
+                EACH(b, blocks) c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(o, y[b]));
             }
         }
-        EACH (i, mr)
-            EACH (b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
+        EACH(i, mr)
+        EACH(b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
     }
 }
 
@@ -147,21 +146,20 @@ AVX2 INLINE void w8_sign(const tile *t, const size_t nr, const int mr, const int
         const uint8_t *w = block8(t, nr, n);
         ptrdiff_t block[4];
         __m256i c[12][4];
-        EACH (b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
-        EACH (i, mr)
-            EACH (b, blocks) c[i][b] = _mm256_setzero_si256();
+        EACH(b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
+        EACH(i, mr)
+        EACH(b, blocks) c[i][b] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups; g++, w += nr * 4)
-            EACH (i, mr) {
+            EACH(i, mr) {
                 const __m256i a = spread(t->a + (size_t)i * t->lda + 4 * g);
-                EACH (b, blocks) {
-                    const __m256i pairs = _mm256_maddubs_epi16(
-                        _mm256_abs_epi8(a), _mm256_sign_epi8(load(w + block[b]), a));
-                    c[i][b] =
-                        _mm256_add_epi32(c[i][b], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+                EACH(b, blocks) {
+                    const __m256i pairs =
+                        _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(load(w + block[b]), a));
+                    c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
                 }
             }
-        EACH (i, mr)
-            EACH (b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
+        EACH(i, mr)
+        EACH(b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
     }
 }
 
@@ -182,53 +180,51 @@ AVX2 INLINE __m256i plane(__m256i x, const int bits, const int p, const decoding
     }
     if (how == VALUE) {
         const int high = bits * p & 4;
-        const __m256i nibble =
-            _mm256_and_si256(high ? _mm256_srli_epi16(x, 4) : x, _mm256_set1_epi8(15));
+        const __m256i nibble = _mm256_and_si256(high ? _mm256_srli_epi16(x, 4) : x, _mm256_set1_epi8(15));
         return _mm256_shuffle_epi8(bits == 4 ? s4 : p % 2 ? s2_high : s2_low, nibble);
     }
-    if (how == FLIP) x = _mm256_xor_si256(x, _mm256_set1_epi8((char)(bits == 4 ? 0x88 : 0xaa)));
+    if (how == FLIP)
+        x = _mm256_xor_si256(x, _mm256_set1_epi8((char)(bits == 4 ? 0x88 : 0xaa)));
     x = _mm256_and_si256(p ? _mm256_srli_epi16(x, bits * p) : x, mask);
     return how == SUBTRACT ? _mm256_sub_epi8(x, _mm256_set1_epi8((char)(1 << (bits - 1)))) : x;
 }
 
-AVX2 INLINE void sums16(const tile *t, const size_t nr, const int mr, const int blocks,
-                        const int bits, const decoding how) {
+AVX2 INLINE void sums16(const tile *t, const size_t nr, const int mr, const int blocks, const int bits,
+                        const decoding how) {
     const int planes = 8 / bits;
     const size_t run = bits == 4 ? 4 : 8;
     for (size_t n = 0; n < t->n; n += 8 * (size_t)blocks) {
         const uint8_t *w = block8(t, nr, n);
         ptrdiff_t block[4];
         __m256i c[8][4], s[8][4];
-        EACH (b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
-        EACH (i, mr)
-            EACH (b, blocks) c[i][b] = _mm256_setzero_si256();
+        EACH(b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
+        EACH(i, mr)
+        EACH(b, blocks) c[i][b] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups;) {
-            EACH (i, mr)
-                EACH (b, blocks) s[i][b] = _mm256_setzero_si256();
+            EACH(i, mr)
+            EACH(b, blocks) s[i][b] = _mm256_setzero_si256();
             for (const size_t end = least(g + run, t->groups); g < end; g++, w += nr * 4) {
                 __m256i x[4];
-                EACH (b, blocks) x[b] = load(w + block[b]);
-                EACH (p, planes) {
+                EACH(b, blocks) x[b] = load(w + block[b]);
+                EACH(p, planes) {
                     __m256i v[4];
-                    EACH (b, blocks) v[b] = plane(x[b], bits, p, how);
-                    EACH (i, mr) {
-                        const __m256i a = spread(t->a + (size_t)i * t->lda +
-                                                 4 * ((size_t)planes * g + (size_t)p));
-                        EACH (b, blocks)
-                            s[i][b] =
-                                _mm256_add_epi16(s[i][b], how == CODE || how == FLIP
-                                                              ? _mm256_maddubs_epi16(v[b], a)
-                                                              : _mm256_maddubs_epi16(a, v[b]));
+                    EACH(b, blocks) v[b] = plane(x[b], bits, p, how);
+                    EACH(i, mr) {
+                        const __m256i a =
+                            spread(t->a + (size_t)i * t->lda + 4 * ((size_t)planes * g + (size_t)p));
+                        EACH(b, blocks)
+                        s[i][b] = _mm256_add_epi16(s[i][b], how == CODE || how == FLIP
+                                                                ? _mm256_maddubs_epi16(v[b], a)
+                                                                : _mm256_maddubs_epi16(a, v[b]));
                     }
                 }
             }
-            EACH (i, mr)
-                EACH (b, blocks)
-                    c[i][b] =
-                        _mm256_add_epi32(c[i][b], _mm256_madd_epi16(s[i][b], _mm256_set1_epi16(1)));
+            EACH(i, mr)
+            EACH(b, blocks)
+            c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(s[i][b], _mm256_set1_epi16(1)));
         }
-        EACH (i, mr)
-            EACH (b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
+        EACH(i, mr)
+        EACH(b, blocks) store(t, i, n + 8 * (size_t)b, c[i][b]);
     }
 }
 
@@ -237,60 +233,58 @@ AVX2 INLINE void sums16_along_n(const tile *t, const int mr) {
     const uint8_t *w = t->w;
     for (size_t n = 0; n < t->n; n += 16) {
         __m256i c[8][2], s[8][2];
-        EACH (i, mr)
-            EACH (p, 2) c[i][p] = _mm256_setzero_si256();
+        EACH(i, mr)
+        EACH(p, 2) c[i][p] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups;) {
-            EACH (i, mr)
-                EACH (p, 2) s[i][p] = _mm256_setzero_si256();
+            EACH(i, mr)
+            EACH(p, 2) s[i][p] = _mm256_setzero_si256();
             for (const size_t end = least(g + 8, t->groups); g < end; g++, w += 32) {
                 const __m256i v[2] = {plane(load(w), 4, 0, VALUE), plane(load(w), 4, 1, VALUE)};
-                EACH (i, mr) {
+                EACH(i, mr) {
                     const __m256i a = spread(t->a + (size_t)i * t->lda + 4 * g);
-                    EACH (p, 2) s[i][p] = _mm256_add_epi16(s[i][p], _mm256_maddubs_epi16(a, v[p]));
+                    EACH(p, 2) s[i][p] = _mm256_add_epi16(s[i][p], _mm256_maddubs_epi16(a, v[p]));
                 }
             }
-            EACH (i, mr)
-                EACH (p, 2)
-                    c[i][p] =
-                        _mm256_add_epi32(c[i][p], _mm256_madd_epi16(s[i][p], _mm256_set1_epi16(1)));
+            EACH(i, mr)
+            EACH(p, 2)
+            c[i][p] = _mm256_add_epi32(c[i][p], _mm256_madd_epi16(s[i][p], _mm256_set1_epi16(1)));
         }
-        EACH (i, mr)
-            EACH (p, 2) store(t, i, n + 8 * (size_t)p, c[i][p]);
+        EACH(i, mr)
+        EACH(p, 2) store(t, i, n + 8 * (size_t)p, c[i][p]);
     }
 }
 
 // ---- VNNI: u8 x s8 in 32 bits. TOP: 16 or 64 times the value, an exact shift at the end
 // ----------
 
-VNNI INLINE void vnni256(const tile *t, const size_t nr, const int mr, const int blocks,
-                         const int bits, const decoding how) {
+VNNI INLINE void vnni256(const tile *t, const size_t nr, const int mr, const int blocks, const int bits,
+                         const decoding how) {
     const int planes = 8 / bits;
     for (size_t n = 0; n < t->n; n += 8 * (size_t)blocks) {
         const uint8_t *w = block8(t, nr, n);
         ptrdiff_t block[4];
         __m256i c[12][4];
-        EACH (b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
-        EACH (i, mr)
-            EACH (b, blocks) c[i][b] = _mm256_setzero_si256();
+        EACH(b, blocks) block[b] = block8(t, nr, n + 8 * (size_t)b) - w;
+        EACH(i, mr)
+        EACH(b, blocks) c[i][b] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups; g++, w += nr * 4) {
             __m256i x[4];
-            EACH (b, blocks) x[b] = load(w + block[b]);
-            EACH (p, planes) {
+            EACH(b, blocks) x[b] = load(w + block[b]);
+            EACH(p, planes) {
                 __m256i v[4];
-                EACH (b, blocks) v[b] = bits == 8 ? x[b] : plane(x[b], bits, p, how);
-                EACH (i, mr) {
+                EACH(b, blocks) v[b] = bits == 8 ? x[b] : plane(x[b], bits, p, how);
+                EACH(i, mr) {
                     const __m256i a =
                         spread(t->a + (size_t)i * t->lda + 4 * ((size_t)planes * g + (size_t)p));
-                    EACH (b, blocks)
-                        c[i][b] = how == CODE ? _mm256_dpbusd_epi32(c[i][b], v[b], a)
-                                              : _mm256_dpbusd_epi32(c[i][b], a, v[b]);
+                    EACH(b, blocks)
+                    c[i][b] = how == CODE ? _mm256_dpbusd_epi32(c[i][b], v[b], a)
+                                          : _mm256_dpbusd_epi32(c[i][b], a, v[b]);
                 }
             }
         }
-        EACH (i, mr)
-            EACH (b, blocks)
-                store(t, i, n + 8 * (size_t)b,
-                      how == TOP ? _mm256_srai_epi32(c[i][b], 8 - bits) : c[i][b]);
+        EACH(i, mr)
+        EACH(b, blocks)
+        store(t, i, n + 8 * (size_t)b, how == TOP ? _mm256_srai_epi32(c[i][b], 8 - bits) : c[i][b]);
     }
 }
 
@@ -298,17 +292,17 @@ VNNI INLINE void vnni256_along_n(const tile *t, const int mr) {
     const uint8_t *w = t->w;
     for (size_t n = 0; n < t->n; n += 16) {
         __m256i c[12][2];
-        EACH (i, mr)
-            EACH (p, 2) c[i][p] = _mm256_setzero_si256();
+        EACH(i, mr)
+        EACH(p, 2) c[i][p] = _mm256_setzero_si256();
         for (size_t g = 0; g < t->groups; g++, w += 32) {
             const __m256i v[2] = {plane(load(w), 4, 0, TOP), plane(load(w), 4, 1, TOP)};
-            EACH (i, mr) {
+            EACH(i, mr) {
                 const __m256i a = spread(t->a + (size_t)i * t->lda + 4 * g);
-                EACH (p, 2) c[i][p] = _mm256_dpbusd_epi32(c[i][p], a, v[p]);
+                EACH(p, 2) c[i][p] = _mm256_dpbusd_epi32(c[i][p], a, v[p]);
             }
         }
-        EACH (i, mr)
-            EACH (p, 2) store(t, i, n + 8 * (size_t)p, _mm256_srai_epi32(c[i][p], 4));
+        EACH(i, mr)
+        EACH(p, 2) store(t, i, n + 8 * (size_t)p, _mm256_srai_epi32(c[i][p], 4));
     }
 }
 
@@ -319,28 +313,27 @@ VNNI INLINE void vnni512(const tile *t, const size_t nr, const int mr, const int
         const uint8_t *w = block8(t, nr, n);
         const ptrdiff_t next = block8(t, nr, n + 8) - w;
         __m512i c[16];
-        EACH (i, mr) c[i] = _mm512_setzero_si512();
+        EACH(i, mr) c[i] = _mm512_setzero_si512();
         for (size_t g = 0; g < t->groups; g++, w += nr * 4) {
-            const __m512i x =
-                nr == 16 ? _mm512_loadu_si512(w)
-                         : _mm512_inserti64x4(_mm512_castsi256_si512(load(w)), load(w + next), 1);
-            EACH (p, planes) {
+            const __m512i x = nr == 16
+                                  ? _mm512_loadu_si512(w)
+                                  : _mm512_inserti64x4(_mm512_castsi256_si512(load(w)), load(w + next), 1);
+            EACH(p, planes) {
                 const int up = 8 - bits - bits * p;
-                const __m512i v =
-                    bits == 8 ? x
-                              : _mm512_and_si512(up ? _mm512_slli_epi16(x, (unsigned)up) : x,
-                                                 _mm512_set1_epi8((char)(256 - (1 << (8 - bits)))));
-                EACH (i, mr)
-                    c[i] = _mm512_dpbusd_epi32(
-                        c[i],
-                        _mm512_set1_epi32(load32(t->a + (size_t)i * t->lda +
-                                                 4 * ((size_t)planes * g + (size_t)p))),
-                        v);
+                const __m512i v = bits == 8
+                                      ? x
+                                      : _mm512_and_si512(up ? _mm512_slli_epi16(x, (unsigned)up) : x,
+                                                         _mm512_set1_epi8((char)(256 - (1 << (8 - bits)))));
+                EACH(i, mr)
+                c[i] = _mm512_dpbusd_epi32(c[i],
+                                           _mm512_set1_epi32(load32(t->a + (size_t)i * t->lda +
+                                                                    4 * ((size_t)planes * g + (size_t)p))),
+                                           v);
             }
         }
-        EACH (i, mr)
-            _mm512_storeu_si512(t->out + (size_t)i * t->n + n,
-                                bits == 8 ? c[i] : _mm512_srai_epi32(c[i], 8 - bits));
+        EACH(i, mr)
+        _mm512_storeu_si512(t->out + (size_t)i * t->n + n,
+                            bits == 8 ? c[i] : _mm512_srai_epi32(c[i], 8 - bits));
     }
 }
 
@@ -496,9 +489,7 @@ INLINE int8x16_t spread(const uint8_t *p) { return vreinterpretq_s8_s32(vdupq_n_
 INLINE void store(const tile *t, int i, size_t n, int32x4_t v) {
     vst1q_s32(t->out + (size_t)i * t->n + n, v);
 }
-INLINE int16x8_t mul_low(int8x16_t w, int8x16_t a) {
-    return vmull_s8(vget_low_s8(w), vget_low_s8(a));
-}
+INLINE int16x8_t mul_low(int8x16_t w, int8x16_t a) { return vmull_s8(vget_low_s8(w), vget_low_s8(a)); }
 INLINE int16x8_t mla_low(int16x8_t s, int8x16_t w, int8x16_t a) {
     return vmlal_s8(s, vget_low_s8(w), vget_low_s8(a));
 }
@@ -510,33 +501,27 @@ INLINE void w8_pair(const tile *t, const size_t nr, const int mr) {
     for (size_t n = 0; n < t->n; n += 8) {
         const uint8_t *w = block8(t, nr, n);
         int32x4_t c[4][4];
-        EACH (i, mr) {
-            EACH (j, 4) c[i][j] = vdupq_n_s32(0);
-        }
+        EACH(i, mr) { EACH(j, 4) c[i][j] = vdupq_n_s32(0); }
         for (size_t k = 0; k < t->groups * 4; k += 8, w += nr * 8) {
             const int8x16_t x[2] = {load(w), load(w + 16)};
             const int8x16_t y[2] = {load(w + nr * 4), load(w + nr * 4 + 16)};
-            EACH (h, (mr + 1) / 2) {
+            EACH(h, (mr + 1) / 2) {
                 const int rows = mr - 2 * h < 2 ? 1 : 2;
                 int16x8_t s[2][4];
-                EACH (i, rows) {
+                EACH(i, rows) {
                     const int8x16_t a = spread(t->a + (size_t)(2 * h + i) * t->lda + k);
-                    EACH (q, 2) s[i][2 * q] = mul_low(x[q], a);
-                    EACH (q, 2) s[i][2 * q + 1] = vmull_high_s8(x[q], a);
+                    EACH(q, 2) s[i][2 * q] = mul_low(x[q], a);
+                    EACH(q, 2) s[i][2 * q + 1] = vmull_high_s8(x[q], a);
                 }
-                EACH (i, rows) {
+                EACH(i, rows) {
                     const int8x16_t a = spread(t->a + (size_t)(2 * h + i) * t->lda + k + 4);
-                    EACH (q, 2) s[i][2 * q] = mla_low(s[i][2 * q], y[q], a);
-                    EACH (q, 2) s[i][2 * q + 1] = vmlal_high_s8(s[i][2 * q + 1], y[q], a);
+                    EACH(q, 2) s[i][2 * q] = mla_low(s[i][2 * q], y[q], a);
+                    EACH(q, 2) s[i][2 * q + 1] = vmlal_high_s8(s[i][2 * q + 1], y[q], a);
                 }
-                EACH (i, rows) {
-                    EACH (j, 4) c[2 * h + i][j] = vpadalq_s16(c[2 * h + i][j], s[i][j]);
-                }
+                EACH(i, rows) { EACH(j, 4) c[2 * h + i][j] = vpadalq_s16(c[2 * h + i][j], s[i][j]); }
             }
         }
-        EACH (i, mr) {
-            EACH (q, 2) store(t, i, n + 4 * (size_t)q, vpaddq_s32(c[i][2 * q], c[i][2 * q + 1]));
-        }
+        EACH(i, mr) { EACH(q, 2) store(t, i, n + 4 * (size_t)q, vpaddq_s32(c[i][2 * q], c[i][2 * q + 1])); }
     }
 }
 
@@ -545,21 +530,17 @@ INLINE void w8_exact(const tile *t, const size_t nr, const int mr) {
     for (size_t n = 0; n < t->n; n += 8) {
         const uint8_t *w = block8(t, nr, n);
         int32x4_t c[4][4];
-        EACH (i, mr) {
-            EACH (j, 4) c[i][j] = vdupq_n_s32(0);
-        }
+        EACH(i, mr) { EACH(j, 4) c[i][j] = vdupq_n_s32(0); }
         for (size_t k = 0; k < t->groups * 4; k += 4, w += nr * 4) {
             const int8x16_t x[2] = {load(w), load(w + 16)};
-            EACH (i, mr) {
+            EACH(i, mr) {
                 const int8x16_t a = spread(t->a + (size_t)i * t->lda + k);
                 int16x8_t s[4];
-                EACH (q, 2) s[2 * q] = mul_low(x[q], a), s[2 * q + 1] = vmull_high_s8(x[q], a);
-                EACH (j, 4) c[i][j] = vpadalq_s16(c[i][j], s[j]);
+                EACH(q, 2) s[2 * q] = mul_low(x[q], a), s[2 * q + 1] = vmull_high_s8(x[q], a);
+                EACH(j, 4) c[i][j] = vpadalq_s16(c[i][j], s[j]);
             }
         }
-        EACH (i, mr) {
-            EACH (q, 2) store(t, i, n + 4 * (size_t)q, vpaddq_s32(c[i][2 * q], c[i][2 * q + 1]));
-        }
+        EACH(i, mr) { EACH(q, 2) store(t, i, n + 4 * (size_t)q, vpaddq_s32(c[i][2 * q], c[i][2 * q + 1])); }
     }
 }
 
@@ -568,24 +549,21 @@ INLINE void w8_bytes_8(const tile *t, const int mr) {
     const uint8_t *w = t->w;
     for (size_t n = 0; n < t->n; n += 8) {
         int32x4_t c[2][8];
-        EACH (i, mr) {
-            EACH (j, 8) c[i][j] = vdupq_n_s32(0);
-        }
+        EACH(i, mr) { EACH(j, 8) c[i][j] = vdupq_n_s32(0); }
         for (size_t k = 0; k < t->groups * 8; k += 16, w += 128)
-            EACH (i, mr) {
+            EACH(i, mr) {
                 const int8x16_t a = load(t->a + (size_t)i * t->lda + k);
-                EACH (j, 8) {
+                EACH(j, 8) {
                     const int8x8_t x = vreinterpret_s8_u8(vld1_u8(w + 8 * j));
                     const int8x8_t y = vreinterpret_s8_u8(vld1_u8(w + 64 + 8 * j));
-                    c[i][j] = vpadalq_s16(
-                        c[i][j], vmlal_s8(vmull_s8(x, vget_low_s8(a)), y, vget_high_s8(a)));
+                    c[i][j] = vpadalq_s16(c[i][j], vmlal_s8(vmull_s8(x, vget_low_s8(a)), y, vget_high_s8(a)));
                 }
             }
-        EACH (i, mr) {
-            EACH (q, 2)
-                store(t, i, n + 4 * (size_t)q,
-                      vpaddq_s32(vpaddq_s32(c[i][4 * q], c[i][4 * q + 1]),
-                                 vpaddq_s32(c[i][4 * q + 2], c[i][4 * q + 3])));
+        EACH(i, mr) {
+            EACH(q, 2)
+            store(t, i, n + 4 * (size_t)q,
+                  vpaddq_s32(vpaddq_s32(c[i][4 * q], c[i][4 * q + 1]),
+                             vpaddq_s32(c[i][4 * q + 2], c[i][4 * q + 3])));
         }
     }
 }
@@ -594,15 +572,20 @@ INLINE void w8_bytes_8(const tile *t, const int mr) {
 
 INLINE int8x16_t up(int8x16_t x, const int count) {
     switch (count) {
-    case 2: return vshlq_n_s8(x, 2);
-    case 4: return vshlq_n_s8(x, 4);
-    case 6: return vshlq_n_s8(x, 6);
-    default: return x;
+    case 2:
+        return vshlq_n_s8(x, 2);
+    case 4:
+        return vshlq_n_s8(x, 4);
+    case 6:
+        return vshlq_n_s8(x, 6);
+    default:
+        return x;
     }
 }
 INLINE int8x16_t plane(int8x16_t x, const int bits, const int p, const decoding how) {
     const int8x16_t top = up(x, 8 - bits - bits * p);
-    if (how == TOP) return p ? vandq_s8(top, vdupq_n_s8((int8_t)(256 - (1 << (8 - bits))))) : top;
+    if (how == TOP)
+        return p ? vandq_s8(top, vdupq_n_s8((int8_t)(256 - (1 << (8 - bits))))) : top;
     if (how == SUBTRACT) {
         const uint8x16_t u = vreinterpretq_u8_s8(top);
         return vsubq_s8(vreinterpretq_s8_u8(bits == 4 ? vshrq_n_u8(u, 4) : vshrq_n_u8(u, 6)),
@@ -620,38 +603,33 @@ INLINE void sums16(const tile *t, const size_t nr, const int mr, const int block
     for (size_t n = 0; n < t->n; n += 8 * (size_t)blocks) {
         const uint8_t *w = order == ALONG_N ? t->w + n / 16 * t->groups * 32 : block8(t, nr, n);
         const ptrdiff_t next = order == ALONG_N || blocks == 1 ? 0 : block8(t, nr, n + 8) - w;
-        EACH (i, mr) {
-            EACH (j, 2 * blocks) store(t, i, n + 4 * (size_t)j, vdupq_n_s32(0));
-        }
+        EACH(i, mr) { EACH(j, 2 * blocks) store(t, i, n + 4 * (size_t)j, vdupq_n_s32(0)); }
         for (size_t g = 0; g < t->groups;) {
             int16x8_t s[4][8];
-            EACH (i, mr) {
-                EACH (j, 4 * blocks) s[i][j] = vdupq_n_s16(0);
-            }
+            EACH(i, mr) { EACH(j, 4 * blocks) s[i][j] = vdupq_n_s16(0); }
             for (const size_t end = least(g + run, t->groups); g < end; g++, w += step) {
                 int8x16_t x[4];
-                EACH (q, 2 * blocks) x[q] = load(w + q / 2 * next + q % 2 * 16);
-                EACH (p, planes) {
+                EACH(q, 2 * blocks) x[q] = load(w + q / 2 * next + q % 2 * 16);
+                EACH(p, planes) {
                     int8x16_t v[4], a[4];
-                    EACH (q, 2 * blocks)
-                        v[q] = plane(x[q], bits, order == ALONG_N ? q / 2 : p, how);
-                    EACH (i, mr)
-                        a[i] = spread(t->a + (size_t)i * t->lda +
-                                      4 * ((size_t)planes * g + (size_t)p));
-                    EACH (i, mr) {
-                        EACH (q, 2 * blocks) {
+                    EACH(q, 2 * blocks)
+                    v[q] = plane(x[q], bits, order == ALONG_N ? q / 2 : p, how);
+                    EACH(i, mr)
+                    a[i] = spread(t->a + (size_t)i * t->lda + 4 * ((size_t)planes * g + (size_t)p));
+                    EACH(i, mr) {
+                        EACH(q, 2 * blocks) {
                             s[i][2 * q] = mla_low(s[i][2 * q], v[q], a[i]);
                             s[i][2 * q + 1] = vmlal_high_s8(s[i][2 * q + 1], v[q], a[i]);
                         }
                     }
                 }
             }
-            EACH (i, mr) {
-                EACH (j, 2 * blocks) {
+            EACH(i, mr) {
+                EACH(j, 2 * blocks) {
                     const int32_t *at = t->out + (size_t)i * t->n + n + 4 * (size_t)j;
                     store(t, i, n + 4 * (size_t)j,
-                          vaddq_s32(vld1q_s32(at), vpaddq_s32(vpaddlq_s16(s[i][2 * j]),
-                                                              vpaddlq_s16(s[i][2 * j + 1]))));
+                          vaddq_s32(vld1q_s32(at),
+                                    vpaddq_s32(vpaddlq_s16(s[i][2 * j]), vpaddlq_s16(s[i][2 * j + 1]))));
                 }
             }
         }
@@ -662,10 +640,14 @@ INLINE void sums16(const tile *t, const size_t nr, const int mr, const int block
 
 DOT INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int lane) {
     switch (lane) {
-    case 0: return vdotq_laneq_s32(c, w, a, 0);
-    case 1: return vdotq_laneq_s32(c, w, a, 1);
-    case 2: return vdotq_laneq_s32(c, w, a, 2);
-    default: return vdotq_laneq_s32(c, w, a, 3);
+    case 0:
+        return vdotq_laneq_s32(c, w, a, 0);
+    case 1:
+        return vdotq_laneq_s32(c, w, a, 1);
+    case 2:
+        return vdotq_laneq_s32(c, w, a, 2);
+    default:
+        return vdotq_laneq_s32(c, w, a, 3);
     }
 }
 INLINE int32x4_t down(int32x4_t v, const int bits, const decoding how) {
@@ -680,29 +662,25 @@ DOT INLINE void dot(const tile *t, const size_t nr, const int mr, const int bloc
         const uint8_t *w = block8(t, nr, n);
         const ptrdiff_t next = nr == 16 ? 32 : block8(t, nr, n + 8) - w;
         int32x4_t c[8][4];
-        EACH (i, mr) {
-            EACH (j, 2 * blocks) c[i][j] = vdupq_n_s32(0);
-        }
+        EACH(i, mr) { EACH(j, 2 * blocks) c[i][j] = vdupq_n_s32(0); }
         for (size_t k = 0; k < t->groups * 4 * (size_t)planes; k += 16) {
             int8x16_t a[8];
-            EACH (i, mr) a[i] = load(t->a + (size_t)i * t->lda + k);
-            EACH (g, 4 / planes) {
+            EACH(i, mr) a[i] = load(t->a + (size_t)i * t->lda + k);
+            EACH(g, 4 / planes) {
                 int8x16_t x[4];
-                EACH (q, 2 * blocks) x[q] = load(w + q / 2 * next + q % 2 * 16);
-                EACH (p, planes) {
+                EACH(q, 2 * blocks) x[q] = load(w + q / 2 * next + q % 2 * 16);
+                EACH(p, planes) {
                     int8x16_t v[4];
-                    EACH (q, 2 * blocks) v[q] = bits == 8 ? x[q] : plane(x[q], bits, p, how);
-                    EACH (i, mr) {
-                        EACH (q, 2 * blocks)
-                            c[i][q] = dot_lane(c[i][q], v[q], a[i], planes * g + p);
+                    EACH(q, 2 * blocks) v[q] = bits == 8 ? x[q] : plane(x[q], bits, p, how);
+                    EACH(i, mr) {
+                        EACH(q, 2 * blocks)
+                        c[i][q] = dot_lane(c[i][q], v[q], a[i], planes * g + p);
                     }
                 }
                 w += nr * 4;
             }
         }
-        EACH (i, mr) {
-            EACH (q, 2 * blocks) store(t, i, n + 4 * (size_t)q, down(c[i][q], bits, how));
-        }
+        EACH(i, mr) { EACH(q, 2 * blocks) store(t, i, n + 4 * (size_t)q, down(c[i][q], bits, how)); }
     }
 }
 
@@ -713,34 +691,30 @@ I8MM INLINE void matmul(const tile *t, const size_t nr, const int bits) {
     for (size_t n = 0; n < t->n; n += 8) {
         const uint8_t *w = block8(t, nr, n);
         int32x4_t c[4][4];
-        EACH (h, 4) {
-            EACH (j, 4) c[h][j] = vdupq_n_s32(0);
-        }
+        EACH(h, 4) { EACH(j, 4) c[h][j] = vdupq_n_s32(0); }
         for (size_t k = 0; k < t->groups * 32 / (size_t)bits; k += 8) {
             int8x16_t v[4];
-            EACH (q, 2) {
+            EACH(q, 2) {
                 const int8x16_t x = load(w + 16 * q);
                 const int32x4_t lo = vreinterpretq_s32_s8(bits == 8 ? x : plane(x, 4, 0, TOP));
-                const int32x4_t hi = vreinterpretq_s32_s8(bits == 8 ? load(w + nr * 4 + 16 * q)
-                                                                    : plane(x, 4, 1, TOP));
+                const int32x4_t hi =
+                    vreinterpretq_s32_s8(bits == 8 ? load(w + nr * 4 + 16 * q) : plane(x, 4, 1, TOP));
                 v[2 * q] = vreinterpretq_s8_s32(vzip1q_s32(lo, hi));
                 v[2 * q + 1] = vreinterpretq_s8_s32(vzip2q_s32(lo, hi));
             }
             w += nr * 4 * (size_t)bits / 4;
-            EACH (h, 4) {
+            EACH(h, 4) {
                 const uint8_t *a = t->a + 2 * (size_t)h * t->lda + k;
-                const int8x16_t rows =
-                    vreinterpretq_s8_u8(vcombine_u8(vld1_u8(a), vld1_u8(a + t->lda)));
-                EACH (j, 4) c[h][j] = vmmlaq_s32(c[h][j], rows, v[j]);
+                const int8x16_t rows = vreinterpretq_s8_u8(vcombine_u8(vld1_u8(a), vld1_u8(a + t->lda)));
+                EACH(j, 4) c[h][j] = vmmlaq_s32(c[h][j], rows, v[j]);
             }
         }
-        EACH (h, 4) {
-            EACH (q, 2) {
+        EACH(h, 4) {
+            EACH(q, 2) {
                 const int32x4_t u = down(c[h][2 * q], bits, bits == 8 ? VALUE : TOP);
                 const int32x4_t v = down(c[h][2 * q + 1], bits, bits == 8 ? VALUE : TOP);
                 store(t, 2 * h, n + 4 * (size_t)q, vcombine_s32(vget_low_s32(u), vget_low_s32(v)));
-                store(t, 2 * h + 1, n + 4 * (size_t)q,
-                      vcombine_s32(vget_high_s32(u), vget_high_s32(v)));
+                store(t, 2 * h + 1, n + 4 * (size_t)q, vcombine_s32(vget_high_s32(u), vget_high_s32(v)));
             }
         }
     }
@@ -835,10 +809,8 @@ static size_t pack(const row *r, size_t n, size_t k) {
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < k; j++) {
             const unsigned v =
-                (unsigned)(weights[i][j] + (r->code == OFFSET ? 1 << (bits - 1) : 0)) &
-                ((1u << bits) - 1);
-            size_t at = (i / nr * groups + j / per) * nr * 4 + i % nr * 4 + j % 4,
-                   plane = j % per / 4;
+                (unsigned)(weights[i][j] + (r->code == OFFSET ? 1 << (bits - 1) : 0)) & ((1u << bits) - 1);
+            size_t at = (i / nr * groups + j / per) * nr * 4 + i % nr * 4 + j % 4, plane = j % per / 4;
             if (r->order == ALONG_N)
                 at = (i / nr * groups + j / 4) * nr * 2 + i % 8 * 4 + j % 4, plane = i % nr / 8;
             if (r->order == BYTES_8)
@@ -849,21 +821,21 @@ static size_t pack(const row *r, size_t n, size_t k) {
 }
 
 static void fill(const row *r, size_t n, size_t k, int extreme) {
-    const int top = (1 << (r->bits - 1)) - 1,
-              low = r->bits == 8 && strstr(r->name, "-127") ? -127 : -top - 1;
+    const int top = (1 << (r->bits - 1)) - 1, low = r->bits == 8 && strstr(r->name, "-127") ? -127 : -top - 1;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < k; j++)
-            weights[i][j] =
-                (int8_t)(extreme ? (i & 1 ? low : top) : low + rand() % (top - low + 1));
+            weights[i][j] = (int8_t)(extreme ? (i & 1 ? low : top) : low + rand() % (top - low + 1));
     for (size_t i = 0; i < MAX_ROWS; i++)
         for (size_t j = 0; j < k; j++)
             values[i][j] = (int8_t)(extreme ? (i & 1 ? -128 : 127) : rand() % 256 - 128);
     for (size_t i = 0; i < MAX_ROWS; i++)
         for (size_t j = 0; j < k; j++) {
-            const size_t place = r->act == S16 ? j : j / 4 * 4 + (size_t)"\0\2\1\3"[j % 4];
+            const size_t place = r->act == S16 ? j : j / 4 * 4 + (size_t) "\0\2\1\3"[j % 4];
             const int16_t wide = values[i][j];
-            if (r->act >= S16) memcpy(form[i] + 2 * place, &wide, 2);
-            else form[i][j] = (uint8_t)(values[i][j] + (r->act == U8 ? 128 : 0));
+            if (r->act >= S16)
+                memcpy(form[i] + 2 * place, &wide, 2);
+            else
+                form[i][j] = (uint8_t)(values[i][j] + (r->act == U8 ? 128 : 0));
         }
 }
 
@@ -902,7 +874,8 @@ static double speed(const row *r, size_t n, size_t k) {
     double best = 1e9;
     for (int i = 0; i < 3000; i++) {
         const double start = now();
-        for (int j = 0; j < calls; j++) r->run(&t);
+        for (int j = 0; j < calls; j++)
+            r->run(&t);
         const double time = (now() - start) / calls;
         best = time < best ? time : best;
     }
