@@ -190,6 +190,7 @@ static void check_one(const options *o, const check_family *family, const check_
     if (ok) {
         t->passed++;
         if (o->bench) {
+            c.typical = true;
             family->bench(&c, row->row);
         }
     } else {

@@ -19,6 +19,7 @@ typedef struct check {
     uint64_t random;                // state of the generator
     uint32_t round;                 // rounds done before
     uint32_t cases;                 // cases begun
+    bool typical;                   // constants as trained networks have them, for speeds
     char shape[CHECK_TEXT_BYTES];   // the case under way
     char failure[CHECK_TEXT_BYTES]; // what went wrong in it
 } check;

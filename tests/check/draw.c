@@ -130,6 +130,12 @@ static int32_t draw_shift(check *c, check_shifts shifts, int32_t accumulator) {
 void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bias, int32_t *multiplier,
                         int32_t *shift) {
     const int32_t accumulator = draw_accumulator(c, sum);
+    if (c->typical) {
+        *bias = check_between(c, -4096, 4096);
+        *multiplier = check_between(c, INT32_C(1) << 30, INT32_MAX);
+        *shift = check_between(c, 36, 42);
+        return;
+    }
     *bias = nyb_sub(accumulator, sum);
     *multiplier = draw_multiplier(c);
     *shift = draw_shift(c, shifts, accumulator);
@@ -140,10 +146,14 @@ nyb_requantize check_draw_requantize(check *c) {
         .zero_point = check_between(c, INT8_MIN, INT8_MAX),
         .minimum = INT8_MIN,
         .maximum = INT8_MAX,
-        .nudge = check_below(c, 2) ? INT32_C(1) << 30 : 0,
+        .nudge = check_below(c, 2) || c->typical ? INT32_C(1) << 30 : 0,
     };
-    if (check_below(c, 4) == 0) { // a fused activation
-        output.minimum = check_between(c, INT8_MIN, INT8_MAX);
+    if (c->typical) {
+        return output;
+    }
+    if (check_below(c, 2) == 0) { // a fused activation
+        const bool relu = check_below(c, 2) != 0;
+        output.minimum = relu ? output.zero_point : check_between(c, INT8_MIN, INT8_MAX);
         output.maximum = check_between(c, output.minimum, INT8_MAX);
     }
     return output;
