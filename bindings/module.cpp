@@ -311,7 +311,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cpu_detect", &nyb_cpu_detect);
     m.def("cpu_parse", &parse_cpu);
     m.def("session_bytes", [](const Model &model, uint32_t cpu, uint32_t threads) {
-        const nyb_parallel parallel = {nullptr, nullptr, threads};
+        const nyb_parallel parallel = {nullptr, nullptr, threads, 0};
         const nyb_options options = {cpu, &parallel};
         return nyb_session_bytes(model.get(), &options);
     });

@@ -10,10 +10,26 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
     return options->parallel != NULL && options->parallel->threads > 1 ? options->parallel->threads : 1;
 }
 
-// Calls task(context, i, thread) for every i < tasks.
-static inline void nyb_parallel_for(const nyb_parallel *parallel, uint32_t tasks, nyb_task task,
+// Nanoseconds that so many multiply-accumulates take in a kernel that needs these CPU features: half of what
+// such a core can do. Only the order of magnitude counts.
+static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
+    if (needs & (NYB_CPU_AVX512VNNI | NYB_CPU_AVXVNNI)) {
+        return macs / 64;
+    }
+    if (needs & NYB_CPU_AVX2) {
+        return macs / 32;
+    }
+    if (needs & (NYB_CPU_DOTPROD | NYB_CPU_I8MM)) {
+        return macs / 16;
+    }
+    return needs & NYB_CPU_NEON ? macs / 4 : macs;
+}
+
+// Calls task(context, i, thread) for every i < tasks. ns: roughly what all of them take on one thread; where
+// that is less than handing them over would cost, they run here, one after the other.
+static inline void nyb_parallel_for(const nyb_parallel *parallel, uint32_t tasks, uint64_t ns, nyb_task task,
                                     void *context) {
-    if (parallel != NULL && parallel->threads > 1 && tasks > 1) {
+    if (parallel != NULL && parallel->threads > 1 && tasks > 1 && ns >= parallel->handover_ns) {
         parallel->run(parallel->pool, tasks, task, context);
         return;
     }

@@ -106,6 +106,7 @@ typedef struct nyb_parallel {
     void (*run)(void *pool, uint32_t tasks, nyb_task task, void *context);
     void *pool;
     uint32_t threads;
+    uint32_t handover_ns; // operators that take less than this run on the calling thread; 0: none does
 } nyb_parallel;
 
 // All zero: scalar code, one thread.

@@ -159,7 +159,8 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const conv2d_plan *p = plan_memory;
     conv2d_call call = {p, run_context};
     const uint32_t tasks = p->pixels / p->block + (p->pixels % p->block != 0);
-    nyb_parallel_for(run_context->parallel, tasks, block, &call);
+    const uint64_t macs = (uint64_t)p->pixels * p->out_channels * p->matmul.weights.depth;
+    nyb_parallel_for(run_context->parallel, tasks, nyb_macs_ns(macs, p->matmul.gemm->needs), block, &call);
 }
 
 static const char *variant(const void *plan_memory) {

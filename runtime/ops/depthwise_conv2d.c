@@ -165,7 +165,9 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const depthwise_plan *p = plan_memory;
     depthwise_call call = {p, run_context};
     const uint32_t tasks = p->per_task ? p->lines / p->per_task + (p->lines % p->per_task != 0) : 0;
-    nyb_parallel_for(run_context->parallel, tasks, lines, &call);
+    // Every product has a load of its own, so a kernel does a quarter of a gemm's.
+    const uint64_t macs = (uint64_t)p->lines * p->out_width * p->channels * p->weights.depth;
+    nyb_parallel_for(run_context->parallel, tasks, nyb_macs_ns(4 * macs, p->kernel->needs), lines, &call);
 }
 
 static const char *variant(const void *plan_memory) {

@@ -86,7 +86,9 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const uint32_t outputs = p->matmul.weights.outputs;
     fully_connected_call call = {p, run_context, p->rows / p->block + (p->rows % p->block != 0)};
     const uint32_t splits = p->columns ? outputs / p->columns + (outputs % p->columns != 0) : 0;
-    nyb_parallel_for(run_context->parallel, call.blocks * splits, part, &call);
+    const uint64_t macs = (uint64_t)p->rows * outputs * p->matmul.weights.depth;
+    nyb_parallel_for(run_context->parallel, call.blocks * splits, nyb_macs_ns(macs, p->matmul.gemm->needs),
+                     part, &call);
 }
 
 static const char *variant(const void *plan_memory) {

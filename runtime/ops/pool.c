@@ -113,8 +113,10 @@ static void line(void *context, uint32_t index, uint32_t thread) {
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
+    const pool_plan *p = plan_memory;
+    const uint64_t outputs = (uint64_t)p->lines * p->out_width * p->channels;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, ((const pool_plan *)plan_memory)->lines, line,
+    nyb_parallel_for(run_context->parallel, p->lines, outputs * p->window.height * p->window.width, line,
                      (void *)(uintptr_t)plan_memory);
 }
 

@@ -19,6 +19,7 @@ typedef struct reduce_plan {
     axes kept;         // all but the innermost axis of the input
     uint32_t channels; // the innermost axis; 1 where that one is summed
     uint32_t rows;     // of `channels` outputs
+    uint32_t elements; // of the input
     axes summed;       // at least one
     nyb_requantize output;
     const int8_t *x;
@@ -82,6 +83,7 @@ static nyb_status read(const nyb_node *node, reduce_plan *plan, nyb_error *why) 
         }
         summed |= UINT32_C(1) << axis;
     }
+    plan->elements = (uint32_t)x.elements;
     const uint64_t count = split(&x, summed, plan);
     if (count == 0 || count >= COUNT_LIMIT) {
         return nyb_node_fail(node, why, "1 to 2^23 - 1 elements in a sum", COUNT_LIMIT - 1, (int64_t)count);
@@ -167,9 +169,9 @@ static void row(void *context, uint32_t index, uint32_t thread) {
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
+    const reduce_plan *p = plan_memory;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, ((const reduce_plan *)plan_memory)->rows, row,
-                     (void *)(uintptr_t)plan_memory);
+    nyb_parallel_for(run_context->parallel, p->rows, p->elements, row, (void *)(uintptr_t)plan_memory);
 }
 
 _Static_assert(sizeof(reduce_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");

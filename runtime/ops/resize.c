@@ -257,16 +257,19 @@ static void float32_line(void *context, uint32_t line, uint32_t thread) {
     }
 }
 
+static uint64_t outputs_of(const resize_plan *p) { return (uint64_t)p->lines * p->out_width * p->channels; }
+
 static void run_nearest(const void *plan_memory, const nyb_run *run) {
+    const resize_plan *p = plan_memory;
     // The task only reads the plan.
-    nyb_parallel_for(run->parallel, ((const resize_plan *)plan_memory)->lines, nearest_line,
+    nyb_parallel_for(run->parallel, p->lines, outputs_of(p) / 4, nearest_line,
                      (void *)(uintptr_t)plan_memory);
 }
 
 static void run_bilinear(const void *plan_memory, const nyb_run *run) {
     const resize_plan *p = plan_memory;
     const nyb_task line = p->method == NYB_RESIZE_METHOD_FLOAT32 ? float32_line : fixed_line;
-    nyb_parallel_for(run->parallel, p->lines, line, (void *)(uintptr_t)plan_memory);
+    nyb_parallel_for(run->parallel, p->lines, outputs_of(p) * 4, line, (void *)(uintptr_t)plan_memory);
 }
 
 static const char *variant_bilinear(const void *plan_memory) {

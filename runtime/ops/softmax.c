@@ -103,8 +103,9 @@ static void row(void *context, uint32_t index, uint32_t thread) {
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
+    const softmax_plan *p = plan_memory;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, ((const softmax_plan *)plan_memory)->rows, row,
+    nyb_parallel_for(run_context->parallel, p->rows, (uint64_t)p->rows * p->depth * 4, row,
                      (void *)(uintptr_t)plan_memory);
 }
 

@@ -212,7 +212,7 @@ static void compare(const nyb_model *model, const nyb_options *options, const ui
 
 static void run_all(uint8_t *data, size_t size, const nyb_model *model) {
     static uint32_t three = 3;
-    const nyb_parallel parallel = {run_backwards, &three, three};
+    const nyb_parallel parallel = {run_backwards, &three, three, 0};
     const nyb_options scalar = {0, NULL};
     uint8_t *wanted = outputs_of(model, &scalar, 0xAA);
     if (wanted == NULL) {

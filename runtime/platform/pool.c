@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads that share the tasks of an operator. The caller publishes a round of tasks, draws from it like
+// every worker, and waits for those that others still have in hand: a worker that sleeps through a round
+// delays nobody. Workers look out for the next round for a moment, which bridges the gaps between the
+// operators of a network, and then sleep.
+#define _GNU_SOURCE // sched_getaffinity
+#include "platform/platform.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+enum {
+    // Below this a second thread costs more than it saves: it has to notice, and to fetch the data.
+    HANDOVER_NS = 5000,
+    // How long a thread looks out before it sleeps.
+    LOOKOUT_NS = 50000,
+    CACHE_LINE = 64
+};
+
+typedef struct pool {
+    nyb_parallel interface;
+    pthread_t *workers;
+    uint64_t lookout_ns;
+    pthread_mutex_t turn; // held by the caller whose round it is
+
+    // The round. Set while no task is left; read only by who has drawn a task.
+    nyb_task task;
+    void *context;
+    uint32_t tasks;
+    _Alignas(CACHE_LINE) atomic_uint left;       // tasks that nobody has drawn
+    _Alignas(CACHE_LINE) atomic_uint unfinished; // tasks that somebody has not finished
+
+    // Who sleeps. Each sleeper says so before it looks for the last time, and who would wake it looks here
+    // after its own change: in sequential consistency one of them sees the other.
+    _Alignas(CACHE_LINE) atomic_uint sleeping; // workers
+    atomic_bool caller_sleeps;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_cond_t done;
+    atomic_bool stop;
+} pool;
+
+typedef struct worker {
+    pool *pool;
+    uint32_t thread;
+} worker;
+
+static void pause_core(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || (defined(__ARM_ARCH) && __ARM_ARCH >= 7)
+    __asm__ volatile("yield");
+#endif
+}
+
+static bool has_work(pool *p) { return atomic_load(&p->left) > 0 || atomic_load(&p->stop); }
+
+static bool is_done(pool *p) { return atomic_load(&p->unfinished) == 0; }
+
+// Whether the condition came true while looking out for it.
+static bool look_out(pool *p, bool (*condition)(pool *)) {
+    const uint64_t start = p->lookout_ns > 0 ? nyb_clock_ns() : 0;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (condition(p)) {
+                return true;
+            }
+            pause_core();
+        }
+    } while (p->lookout_ns > 0 && nyb_clock_ns() - start < p->lookout_ns);
+    return false;
+}
+
+// Runs tasks until none is left. A draw takes a part of what is left, so that small tasks are drawn together
+// and the last ones end at the same time.
+static void draw(pool *p, uint32_t thread) {
+    uint32_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
+    while (left > 0) {
+        const uint32_t count = (left - 1) / (2 * p->interface.threads) + 1;
+        if (!atomic_compare_exchange_weak_explicit(&p->left, &left, left - count, memory_order_acquire,
+                                                   memory_order_relaxed)) {
+            continue;
+        }
+        for (uint32_t i = p->tasks - left, end = i + count; i < end; i++) {
+            p->task(p->context, i, thread);
+        }
+        if (atomic_fetch_sub(&p->unfinished, count) == count && atomic_load(&p->caller_sleeps)) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
+        left = atomic_load_explicit(&p->left, memory_order_relaxed);
+    }
+}
+
+static void *work(void *argument) {
+    worker *self = argument;
+    pool *p = self->pool;
+    const uint32_t thread = self->thread;
+    free(self);
+    while (!atomic_load(&p->stop)) {
+        draw(p, thread);
+        if (look_out(p, has_work)) {
+            continue;
+        }
+        pthread_mutex_lock(&p->lock);
+        atomic_fetch_add(&p->sleeping, 1);
+        while (!has_work(p)) {
+            pthread_cond_wait(&p->wake, &p->lock);
+        }
+        atomic_fetch_sub(&p->sleeping, 1);
+        pthread_mutex_unlock(&p->lock);
+    }
+    return NULL;
+}
+
+static void wake_workers(pool *p) {
+    if (atomic_load(&p->sleeping) > 0) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
+}
+
+static void wait_for_others(pool *p) {
+    if (look_out(p, is_done)) {
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->caller_sleeps, true);
+    while (!is_done(p)) {
+        pthread_cond_wait(&p->done, &p->lock);
+    }
+    atomic_store(&p->caller_sleeps, false);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void run(void *context, uint32_t tasks, nyb_task task, void *task_context) {
+    pool *p = context;
+    pthread_mutex_lock(&p->turn);
+    p->task = task;
+    p->context = task_context;
+    p->tasks = tasks;
+    atomic_store(&p->unfinished, tasks);
+    atomic_store(&p->left, tasks);
+    wake_workers(p);
+    draw(p, 0);
+    wait_for_others(p);
+    pthread_mutex_unlock(&p->turn);
+}
+
+// A thread that looks out where it takes the core from the one that works is in its way.
+static bool cores_for(uint32_t threads) {
+#if defined(__linux__)
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) != 0 || (uint32_t)CPU_COUNT(&cores) >= threads;
+#else
+    return threads > 0;
+#endif
+}
+
+nyb_parallel *nyb_pool_create(uint32_t threads) {
+    if (threads == 0) {
+        return NULL;
+    }
+    pool *p = nyb_memory(sizeof *p);
+    if (p == NULL) {
+        return NULL;
+    }
+    *p = (pool){.interface = {run, p, 1, HANDOVER_NS}, .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0};
+    p->workers = calloc(threads, sizeof *p->workers);
+    pthread_mutex_init(&p->turn, NULL);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
+    uint32_t started = 0;
+    p->interface.threads = threads;
+    while (p->workers != NULL && started + 1 < threads) {
+        worker *self = malloc(sizeof *self);
+        if (self == NULL) {
+            break;
+        }
+        *self = (worker){p, started + 1};
+        if (pthread_create(&p->workers[started], NULL, work, self) != 0) {
+            free(self);
+            break;
+        }
+        started++;
+    }
+    if (started + 1 < threads) {
+        p->interface.threads = started + 1;
+        nyb_pool_destroy(&p->interface);
+        return NULL;
+    }
+    return &p->interface;
+}
+
+void nyb_pool_destroy(nyb_parallel *parallel) {
+    if (parallel == NULL) {
+        return;
+    }
+    pool *p = parallel->pool;
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->stop, true);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+    for (uint32_t i = 0; i + 1 < p->interface.threads; i++) {
+        pthread_join(p->workers[i], NULL);
+    }
+    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->turn);
+    free(p->workers);
+    nyb_memory_free(p);
+}
