@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/gemm.h"
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, groups)                                                      \
-    {#name, needs, bits, nr, kr, mr, groups, nyb_gemm_##name},
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups)                                                \
+    {#name, needs, bits, nr, kr, mr, &nyb_form_##form, groups, nyb_gemm_##name},
 const nyb_gemm_variant nyb_gemm_variants[] = {
 #include "kernels/gemm/variants.inc"
-    {NULL, 0, 0, 0, 0, 0, false, NULL},
+    {NULL, 0, 0, 0, 0, 0, NULL, false, NULL},
 };
 #undef NYB_GEMM
 

@@ -4,7 +4,11 @@
 //   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k <
 //   depth
 //
-// a: rows of `depth` int8, `a_stride` bytes apart (rows may overlap); nothing beyond a row's depth is read.
+// a: one pointer per row, to its activations in the variant's form (nyb_form). A row is `segments` stretches
+//   of `segment` activations, `pitch` bytes apart, as the lines of a convolution's window lie in an image;
+//   rows may overlap. depth = segments * segment, and segment is a multiple of the layout's step
+//   (kr * 8 / weight bits) where there are several. A stretch is readable up to a multiple of the step, where
+//   it meets weights that are 0, and not read beyond that.
 // weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what
 // pads
 //   the depth is 0. Any size may be 0.
@@ -18,14 +22,17 @@
 #define NYB_KERNELS_GEMM_H
 
 #include "base/fixedpoint.h"
+#include "kernels/gemm/form.h"
 #include "nybble.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
 typedef struct nyb_gemm_args {
-    const int8_t *a;
-    size_t a_stride;
+    const uint8_t *const *a;
+    uint32_t segments;
+    uint32_t segment;
+    size_t pitch;
     const uint8_t *weights;
     const int32_t *bias;
     const int32_t *multiplier;
@@ -50,12 +57,14 @@ typedef struct nyb_gemm_variant {
     uint8_t weight_bits;
     uint8_t nr; // layout of the weights
     uint8_t kr;
-    uint8_t mr;        // rows that it prefers to get a multiple of
+    uint8_t mr; // rows that it prefers to get a multiple of
+    const nyb_form *form;
     bool scale_groups; // takes scale_group > 0
     nyb_gemm_fn run;
 } nyb_gemm_variant;
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, groups) void nyb_gemm_##name(const nyb_gemm_args *args);
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups)                                                \
+    void nyb_gemm_##name(const nyb_gemm_args *args);
 #include "kernels/gemm/variants.inc"
 #undef NYB_GEMM
 

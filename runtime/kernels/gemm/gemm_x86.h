@@ -1,39 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that all x86 gemms share. Activations are rewritten once per tile of rows into a strip on the
-// stack, in the form that the products want and padded to whole steps of k, so that tiles neither know tails
-// nor read beyond a row.
+// The loops that all x86 gemms share: panels outside, so that one or two of them stay in the first-level cache
+// while the rows pass.
 #ifndef NYB_KERNELS_GEMM_X86_H
 #define NYB_KERNELS_GEMM_X86_H
 
 #include "base/packed.h"
 #include "kernels/epilogue_avx2.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/unroll.h"
 
-#define NYB_INLINE static inline __attribute__((always_inline))
-// Accumulators stay in registers only where the loops over them are gone.
-#if defined(__clang__)
-#define NYB_EACH(i, count) _Pragma("clang loop unroll(full)") for (int i = 0; i < (count); i++)
-#else
-#define NYB_EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
-#endif
+// Rows and panels of the largest tile.
+enum { NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
 
-// k of one strip, a multiple of every step; rows and panels of the largest tile.
-enum { NYB_STRIP_K = 1024, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
+// The operands of one tile: rows and neighbouring panels.
+typedef struct nyb_operands {
+    const uint8_t *row[NYB_TILE_ROWS];
+    uint32_t segments;
+    uint32_t steps; // of a segment
+    size_t pitch;
+    const uint8_t *weights;
+    size_t panel_bytes;
+} nyb_operands;
 
-// Rewrites k activations as `padded` elements (bytes or int16, as the products want them), zeros behind.
-typedef void (*nyb_fill_fn)(void *strip, const int8_t *a, uint32_t k, uint32_t padded);
-// acc[row][panel] += products of rows in the strip and panels; `steps` of 32 bytes a panel, panels
-// `panel_bytes` apart.
-typedef void (*nyb_tile_fn)(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const void *strip, const uint8_t *w,
-                            size_t panel_bytes, uint32_t steps, int rows, int panels);
+// acc[row][panel] += products.
+typedef void (*nyb_tile_fn)(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands,
+                            int rows, int panels);
 
 // How one variant works. All constants: the compiler folds them.
 typedef struct nyb_x86_gemm {
-    nyb_fill_fn fill;
     nyb_tile_fn tile;
     uint32_t bits;
-    uint32_t element; // bytes of a strip's element
-    bool shifted;     // activations are 128 larger in the strip: 128 * weight_sum goes off the bias
+    bool shifted; // activations are 128 larger: 128 * weight_sum goes off the bias
     int rows;
     int panels;
 } nyb_x86_gemm;
@@ -45,13 +42,12 @@ NYB_INLINE int32_t nyb_load32(const void *p) {
 }
 
 // One tile: `rows` rows and `panels` panels of 8 columns, `width` columns in the last.
-NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, uint8_t *strip, uint32_t m,
-                             uint32_t n, const int rows, const int panels, uint32_t width) {
-    const uint32_t step = 32 / g.bits;
-    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, g.bits, 8, 4);
-    const uint8_t *w = args->weights + n / 8 * panel_bytes;
-    const int8_t *a = args->a + (size_t)m * args->a_stride;
+NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, nyb_operands *operands,
+                             uint32_t m, uint32_t n, const int rows, const int panels, uint32_t width) {
     __m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS];
+    NYB_EACH (i, rows) {
+        operands->row[i] = args->a[m + (uint32_t)i];
+    }
     NYB_EACH (p, panels) {
         __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(args->bias + n + 8 * p));
         if (g.shifted) {
@@ -63,19 +59,7 @@ NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, ui
             acc[i][p] = bias;
         }
     }
-    if (args->depth <= NYB_STRIP_K) {
-        g.tile(acc, strip, w, panel_bytes, (args->depth + step - 1) / step, rows, panels);
-    } else {
-        for (uint32_t k = 0; k < args->depth; k += NYB_STRIP_K) {
-            const uint32_t count = args->depth - k < NYB_STRIP_K ? args->depth - k : NYB_STRIP_K;
-            const uint32_t steps = (count + step - 1) / step;
-            for (int i = 0; i < rows; i++) {
-                g.fill(strip + (size_t)i * NYB_STRIP_K * g.element, a + (size_t)i * args->a_stride + k, count,
-                       steps * step);
-            }
-            g.tile(acc, strip, w + (size_t)(k / step) * 32, panel_bytes, steps, rows, panels);
-        }
-    }
+    g.tile(acc, operands, rows, panels);
     NYB_EACH (p, panels) {
         const nyb_epilogue e =
             nyb_epilogue_load(args->multiplier + n + 8 * p, args->shift + n + 8 * p, &args->output);
@@ -90,57 +74,41 @@ NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, ui
     }
 }
 
-// All columns of `rows` rows.
-NYB_INLINE void nyb_x86_rows(const nyb_gemm_args *args, const nyb_x86_gemm g, uint8_t *strip, uint32_t m,
-                             const int rows) {
-    const uint32_t step = 32 / g.bits;
-    if (args->depth <= NYB_STRIP_K) {
-        for (int i = 0; i < rows; i++) {
-            g.fill(strip + (size_t)i * NYB_STRIP_K * g.element,
-                   args->a + (size_t)(m + (uint32_t)i) * args->a_stride, args->depth,
-                   (args->depth + step - 1) / step * step);
-        }
+// All rows of `panels` panels.
+NYB_INLINE void nyb_x86_panels(const nyb_gemm_args *args, const nyb_x86_gemm g, uint32_t n, const int panels,
+                               uint32_t width) {
+    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, g.bits, 8, 4);
+    nyb_operands operands = {
+        .segments = args->segments,
+        .steps = nyb_packed_steps(args->segment, g.bits, 4),
+        .pitch = args->pitch,
+        .weights = args->weights + n / 8 * panel_bytes,
+        .panel_bytes = panel_bytes,
+    };
+    uint32_t m = 0;
+    for (; args->rows - m >= (uint32_t)g.rows; m += (uint32_t)g.rows) {
+        nyb_x86_tile(args, g, &operands, m, n, g.rows, panels, width);
     }
-    uint32_t n = 0;
-    if (g.panels == 2) {
-        for (; n + 8 < args->columns; n += 16) {
-            const uint32_t left = args->columns - n - 8;
-            nyb_x86_tile(args, g, strip, m, n, rows, 2, left < 8 ? left : 8);
-        }
+    for (; args->rows - m >= 2; m += 2) {
+        nyb_x86_tile(args, g, &operands, m, n, 2, panels, width);
     }
-    for (; n < args->columns; n += 8) {
-        const uint32_t left = args->columns - n;
-        nyb_x86_tile(args, g, strip, m, n, rows, 1, left < 8 ? left : 8);
+    for (; m < args->rows; m++) {
+        nyb_x86_tile(args, g, &operands, m, n, 1, panels, width);
     }
 }
 
 NYB_INLINE void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm g) {
-    _Alignas(64) uint8_t strip[NYB_TILE_ROWS * NYB_STRIP_K * 2];
-    uint32_t m = 0;
-    for (; m + (uint32_t)g.rows <= args->rows; m += (uint32_t)g.rows) {
-        nyb_x86_rows(args, g, strip, m, g.rows);
+    uint32_t n = 0;
+    if (g.panels == 2) {
+        for (; args->columns - n > 8; n += args->columns - n < 16 ? args->columns - n : 16) {
+            const uint32_t left = args->columns - n - 8;
+            nyb_x86_panels(args, g, n, 2, left < 8 ? left : 8);
+        }
     }
-    for (; m + 2 <= args->rows; m += 2) {
-        nyb_x86_rows(args, g, strip, m, 2);
+    for (; n < args->columns; n += args->columns - n < 8 ? args->columns - n : 8) {
+        const uint32_t left = args->columns - n;
+        nyb_x86_panels(args, g, n, 1, left < 8 ? left : 8);
     }
-    for (; m < args->rows; m++) {
-        nyb_x86_rows(args, g, strip, m, 1);
-    }
-}
-
-// Activations as u8: 128 larger. What pads the row meets weights that are zero.
-NYB_INLINE void nyb_fill_shifted(void *strip, const int8_t *a, uint32_t k, uint32_t padded) {
-    uint8_t *to = strip;
-    const __m256i flip = _mm256_set1_epi8(INT8_MIN);
-    uint32_t i = 0;
-    for (; i + 32 <= k; i += 32) {
-        const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(a + i));
-        _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_xor_si256(x, flip));
-    }
-    for (; i < k; i++) {
-        to[i] = (uint8_t)(a[i] ^ INT8_MIN);
-    }
-    memset(to + k, 0, padded - k);
 }
 
 #endif
