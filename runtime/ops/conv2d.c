@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // 2D convolution as a gemm over patches. Meaning: python/nybble/ops/conv2d.py.
 #include "ops/matmul.h"
+#include "ops/windows.h"
 
 typedef struct conv2d_plan {
     nyb_matmul matmul;
-    nyb_window window;
+    nyb_windows windows;
     const int8_t *x;
     int8_t *y;
-    uint32_t height, width, channels; // of the input
-    uint32_t out_height, out_width, out_channels;
+    uint32_t batches;
     uint32_t groups;
-    uint32_t pixels; // of the output, over the batch
-    uint32_t block;  // output pixels of one task
-    bool direct;     // the input's pixels are the rows of the gemm
-    int8_t pad_value;
+    uint32_t out_channels;
+    uint32_t columns; // output channels of one task, within a group
 } conv2d_plan;
 
 static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, nyb_error *why) {
@@ -24,16 +22,13 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, ny
         return nyb_node_fail(node, why, "int8 input and output of 4 dimensions and one batch", 4, x.rank);
     }
     const nyb_table *options = &node->options;
-    if (!nyb_window_read(options, NYB_CONV2D_WINDOW, &plan->window)) {
+    nyb_windows *windows = &plan->windows;
+    if (!nyb_window_read(options, NYB_CONV2D_WINDOW, &windows->window)) {
         return nyb_node_fail(node, why, "window: sizes, strides and dilations from 1 to 2^24", 1, 0);
     }
     plan->groups = nyb_get_u32(options, NYB_CONV2D_GROUPS);
     plan->groups = plan->groups == 0 ? 1 : plan->groups;
-    plan->height = x.shape[1];
-    plan->width = x.shape[2];
-    plan->channels = x.shape[3];
-    plan->out_height = y.shape[1];
-    plan->out_width = y.shape[2];
+    plan->batches = x.shape[0];
     plan->out_channels = y.shape[3];
     const nyb_status status =
         nyb_matmul_read(node, NYB_CONV2D_WEIGHTS, NYB_CONV2D_OUTPUT, plan->groups, cpu, &plan->matmul, why);
@@ -42,8 +37,8 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, ny
     }
     const nyb_weights *w = &plan->matmul.weights;
     const uint64_t depth =
-        (uint64_t)plan->window.height * plan->window.width * (plan->channels / plan->groups);
-    if (plan->channels % plan->groups != 0 || w->depth != depth) {
+        (uint64_t)windows->window.height * windows->window.width * (x.shape[3] / plan->groups);
+    if (x.shape[3] % plan->groups != 0 || w->depth != depth) {
         return nyb_node_fail(node, why, "weights: depth equal to window times channels per group",
                              (int64_t)depth, w->depth);
     }
@@ -55,19 +50,30 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, ny
     if (pad < INT8_MIN || pad > INT8_MAX || y.elements > UINT32_MAX) {
         return nyb_node_fail(node, why, "a pad value within int8 and an output below 2^32 elements", 0, pad);
     }
-    plan->pad_value = (int8_t)pad;
-    plan->pixels = y.shape[0] * y.shape[1] * y.shape[2];
-    const nyb_window *v = &plan->window;
-    plan->direct = v->height == 1 && v->width == 1 && v->stride_height == 1 && v->stride_width == 1 &&
-                   v->pad_top == 0 && v->pad_left == 0 && plan->height == plan->out_height &&
-                   plan->width == plan->out_width;
-    plan->block = nyb_block_rows(w->depth);
+    windows->height = x.shape[1];
+    windows->width = x.shape[2];
+    windows->channels = x.shape[3];
+    windows->per_group = x.shape[3] / plan->groups;
+    windows->out_height = y.shape[1];
+    windows->out_width = y.shape[2];
+    windows->pad_value = (int8_t)pad;
+    windows->form = plan->matmul.gemm->form;
+    windows->step = nyb_matmul_step(&plan->matmul);
     return NYB_OK;
 }
 
 static nyb_status check(const nyb_node *node, nyb_error *why) {
     conv2d_plan plan;
     return read(node, 0, &plan, why);
+}
+
+static uint32_t blocks_of(const nyb_windows *w) {
+    return w->out_height / w->lines + (w->out_height % w->lines != 0);
+}
+
+static size_t sums_bytes(const conv2d_plan *p) {
+    const size_t rows = (size_t)p->windows.lines * p->windows.out_width;
+    return p->matmul.weights.zero_point != 0 ? nyb_aligned(rows * sizeof(int32_t)) : 0;
 }
 
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
@@ -77,79 +83,50 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    const size_t sums = p->matmul.weights.zero_point != 0 ? nyb_aligned(p->block * sizeof(int32_t)) : 0;
-    return sums + (p->direct ? 0 : nyb_aligned((size_t)p->block * p->matmul.weights.depth));
-}
-
-// One patch as a row: the window's pixels in order, `channels` of each from channel `first`.
-static void gather(const conv2d_plan *p, uint32_t pixel, uint32_t first, uint32_t channels, int8_t *row) {
-    const nyb_window *v = &p->window;
-    const uint32_t ox = pixel % p->out_width;
-    const uint32_t oy = pixel / p->out_width % p->out_height;
-    const uint32_t batch = pixel / p->out_width / p->out_height;
-    const int64_t top = (int64_t)oy * v->stride_height - v->pad_top;
-    const int64_t left = (int64_t)ox * v->stride_width - v->pad_left;
-    const size_t line = (size_t)p->width * p->channels;
-    const bool run = v->dilation_width == 1 && channels == p->channels && left >= 0 &&
-                     left + v->width <= p->width; // a whole line of the window is contiguous
-    for (uint32_t i = 0; i < v->height; i++) {
-        const int64_t iy = top + (int64_t)i * v->dilation_height;
-        const size_t bytes = (size_t)v->width * channels;
-        if (iy < 0 || iy >= p->height) {
-            memset(row, p->pad_value, bytes);
-            row += bytes;
-            continue;
-        }
-        const int8_t *source = p->x + ((size_t)batch * p->height + (size_t)iy) * line + first;
-        if (run) {
-            memcpy(row, source + (size_t)left * channels, bytes);
-            row += bytes;
-            continue;
-        }
-        for (uint32_t j = 0; j < v->width; j++, row += channels) {
-            const int64_t ix = left + (int64_t)j * v->dilation_width;
-            if (ix < 0 || ix >= p->width) {
-                memset(row, p->pad_value, channels);
-            } else {
-                memcpy(row, source + (size_t)ix * p->channels, channels);
-            }
-        }
-    }
+    nyb_windows_plan(&p->windows, NYB_BLOCK_BYTES);
+    // Few blocks: threads share the columns.
+    const uint64_t tasks = 2 * (uint64_t)nyb_threads(setup->options);
+    const uint64_t blocks = (uint64_t)p->batches * blocks_of(&p->windows);
+    const uint64_t shares = tasks == 2 || blocks == 0 || blocks >= tasks ? 1 : (tasks + blocks - 1) / blocks;
+    const nyb_weights *w = &p->matmul.weights;
+    const uint64_t panels = w->padded_outputs / w->nr;
+    p->columns = (uint32_t)((panels + shares - 1) / shares) * w->nr;
+    const size_t scratch = nyb_windows_scratch(&p->windows);
+    return scratch > SIZE_MAX - sums_bytes(p) ? SIZE_MAX : scratch + sums_bytes(p);
 }
 
 typedef struct conv2d_call {
     const conv2d_plan *plan;
     const nyb_run *run;
+    uint32_t shares; // of the columns of a group
 } conv2d_call;
 
-// One block of output pixels, all groups and channels.
+// One block of output lines, a share of each group's channels.
 static void block(void *context, uint32_t index, uint32_t thread) {
     const conv2d_call *call = context;
     const conv2d_plan *p = call->plan;
+    const nyb_windows *windows = &p->windows;
     const nyb_weights *w = &p->matmul.weights;
-    const uint32_t start = index * p->block;
-    const uint32_t rows = p->pixels - start < p->block ? p->pixels - start : p->block;
-    const uint32_t per_group = p->channels / p->groups;
+    const uint32_t blocks = blocks_of(windows);
+    const uint32_t batch = index / call->shares / blocks;
+    const uint32_t line = index / call->shares % blocks * windows->lines;
+    const uint32_t first = index % call->shares * p->columns;
+    const uint32_t left = windows->out_height - line;
+    const uint32_t lines = left < windows->lines ? left : windows->lines;
+    const size_t pixel = ((size_t)batch * windows->out_height + line) * windows->out_width;
+    const int8_t *image = p->x + (size_t)batch * windows->height * windows->width * windows->channels;
     uint8_t *scratch = call->run->scratch + thread * call->run->scratch_bytes;
-    int32_t *row_sums = (int32_t *)(void *)scratch;
-    int8_t *patches = (int8_t *)scratch + (w->zero_point != 0 ? nyb_aligned(p->block * sizeof(int32_t)) : 0);
     for (uint32_t g = 0; g < p->groups; g++) {
-        const uint32_t first = g * per_group;
-        if (!p->direct) {
-            for (uint32_t i = 0; i < rows; i++) {
-                gather(p, start + i, first, per_group, patches + (size_t)i * w->depth);
-            }
-        }
+        const nyb_rows rows =
+            nyb_windows_rows(windows, image, g * windows->per_group, line, lines, scratch + sums_bytes(p));
         const nyb_matmul_part part = {
-            .a = p->direct ? p->x + (size_t)start * p->channels + first : patches,
-            .a_stride = p->direct ? p->channels : w->depth,
             .rows = rows,
             .group = g,
-            .first = 0,
-            .count = w->outputs,
-            .c = p->y + (size_t)start * p->out_channels + (size_t)g * w->outputs,
+            .first = first,
+            .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
+            .c = p->y + pixel * p->out_channels + (size_t)g * w->outputs + first,
             .c_stride = p->out_channels,
-            .row_sums = row_sums,
+            .row_sums = (int32_t *)(void *)scratch,
         };
         nyb_matmul_run(&p->matmul, &part);
     }
@@ -157,10 +134,13 @@ static void block(void *context, uint32_t index, uint32_t thread) {
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const conv2d_plan *p = plan_memory;
-    conv2d_call call = {p, run_context};
-    const uint32_t tasks = p->pixels / p->block + (p->pixels % p->block != 0);
-    const uint64_t macs = (uint64_t)p->pixels * p->out_channels * p->matmul.weights.depth;
-    nyb_parallel_for(run_context->parallel, tasks, nyb_macs_ns(macs, p->matmul.gemm->needs), block, &call);
+    const nyb_windows *windows = &p->windows;
+    const uint32_t outputs = p->matmul.weights.outputs;
+    conv2d_call call = {p, run_context, outputs / p->columns + (outputs % p->columns != 0)};
+    const uint64_t pixels = (uint64_t)p->batches * windows->out_height * windows->out_width;
+    const uint64_t macs = pixels * p->out_channels * p->matmul.weights.depth;
+    nyb_parallel_for(run_context->parallel, p->batches * blocks_of(windows) * call.shares,
+                     nyb_macs_ns(macs, p->matmul.gemm->needs), block, &call);
 }
 
 static const char *variant(const void *plan_memory) {

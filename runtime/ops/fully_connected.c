@@ -9,6 +9,8 @@ typedef struct fully_connected_plan {
     uint32_t rows;
     uint32_t block;   // rows of one task
     uint32_t columns; // columns of one task, a multiple of nr
+    uint32_t padded;  // depth that rows must be readable for
+    bool in_place;    // the gemm reads the tensor's own rows
 } fully_connected_plan;
 
 static nyb_status read(const nyb_node *node, uint32_t cpu, fully_connected_plan *plan, nyb_error *why) {
@@ -30,7 +32,13 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, fully_connected_plan 
                              (int64_t)y.elements, w->depth);
     }
     plan->rows = (uint32_t)(x.elements / w->depth);
-    plan->block = nyb_block_rows(w->depth);
+    const nyb_form *form = plan->matmul.gemm->form;
+    const uint32_t step = nyb_matmul_step(&plan->matmul);
+    plan->padded = w->depth + (step - w->depth % step) % step;
+    const size_t fits = NYB_BLOCK_BYTES / (plan->padded * form->element);
+    plan->in_place = form == &nyb_form_s8 && plan->padded == w->depth;
+    plan->block = fits < plan->matmul.gemm->mr ? plan->matmul.gemm->mr : (uint32_t)fits;
+    plan->block = plan->rows > 0 && plan->rows < plan->block ? plan->rows : plan->block;
     return NYB_OK;
 }
 
@@ -38,6 +46,13 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     fully_connected_plan plan;
     return read(node, 0, &plan, why);
 }
+
+// The scratch memory of a task, in order: sums of the rows, pointers to them, the rows in the gemm's form.
+static size_t sums_bytes(const fully_connected_plan *p) {
+    return p->matmul.weights.zero_point != 0 ? nyb_aligned(p->block * sizeof(int32_t)) : 0;
+}
+
+static size_t pointers_bytes(const fully_connected_plan *p) { return nyb_aligned(p->block * sizeof(void *)); }
 
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     fully_connected_plan *p = memory;
@@ -53,7 +68,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const uint32_t blocks = p->rows / p->block + 1;
     const uint32_t share = blocks >= threads ? panels : panels / threads + (panels % threads != 0);
     p->columns = share * w->nr;
-    return w->zero_point != 0 ? p->block * sizeof(int32_t) : 0;
+    const size_t row = p->padded * p->matmul.gemm->form->element;
+    return sums_bytes(p) + pointers_bytes(p) + (p->in_place ? 0 : p->block * row);
 }
 
 typedef struct fully_connected_call {
@@ -66,17 +82,29 @@ static void part(void *context, uint32_t index, uint32_t thread) {
     const fully_connected_call *call = context;
     const fully_connected_plan *p = call->plan;
     const nyb_weights *w = &p->matmul.weights;
+    const nyb_form *form = p->matmul.gemm->form;
     const uint32_t row = index % call->blocks * p->block;
+    const uint32_t rows = p->rows - row < p->block ? p->rows - row : p->block;
     const uint32_t first = index / call->blocks * p->columns;
+    uint8_t *sums = call->run->scratch + thread * call->run->scratch_bytes;
+    const uint8_t **a = (const uint8_t **)(void *)(sums + sums_bytes(p));
+    uint8_t *staged = (uint8_t *)a + pointers_bytes(p);
+    for (uint32_t i = 0; i < rows; i++) {
+        const int8_t *x = p->x + (size_t)(row + i) * w->depth;
+        a[i] = (const uint8_t *)x;
+        if (!p->in_place) {
+            uint8_t *to = staged + (size_t)i * p->padded * form->element;
+            form->stage(to, x, w->depth, p->padded);
+            a[i] = to;
+        }
+    }
     const nyb_matmul_part piece = {
-        .a = p->x + (size_t)row * w->depth,
-        .a_stride = w->depth,
-        .rows = p->rows - row < p->block ? p->rows - row : p->block,
+        .rows = {.a = a, .count = rows, .segments = 1, .segment = w->depth},
         .first = first,
         .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
         .c = p->y + (size_t)row * w->outputs + first,
         .c_stride = w->outputs,
-        .row_sums = (int32_t *)(void *)(call->run->scratch + thread * call->run->scratch_bytes),
+        .row_sums = (int32_t *)(void *)sums,
     };
     nyb_matmul_run(&p->matmul, &piece);
 }

@@ -21,12 +21,12 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
 }
 
 // sum over k of (x - zx)(w - zw): the part -zw * sum(x) differs from row to row.
-static void sum_rows(const nyb_matmul_part *part, uint32_t depth, int32_t zero_point) {
-    for (uint32_t i = 0; i < part->rows; i++) {
-        const int8_t *a = part->a + i * part->a_stride;
+static void sum_rows(const nyb_matmul_part *part, const nyb_form *form, int32_t zero_point) {
+    const nyb_rows *rows = &part->rows;
+    for (uint32_t i = 0; i < rows->count; i++) {
         int32_t sum = 0;
-        for (uint32_t k = 0; k < depth; k++) {
-            sum += a[k];
+        for (uint32_t s = 0; s < rows->segments; s++) {
+            sum = nyb_add(sum, form->sum(rows->a[i] + s * rows->pitch, rows->segment));
         }
         part->row_sums[i] = nyb_mul(-zero_point, sum);
     }
@@ -37,12 +37,14 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
     const size_t channel = (size_t)part->group * w->padded_outputs + part->first;
     const size_t panel = (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
     if (w->zero_point != 0) {
-        sum_rows(part, w->depth, w->zero_point);
+        sum_rows(part, matmul->gemm->form, w->zero_point);
     }
     const uint32_t scale_groups = w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
     const nyb_gemm_args args = {
-        .a = part->a,
-        .a_stride = part->a_stride,
+        .a = part->rows.a,
+        .segments = part->rows.segments,
+        .segment = part->rows.segment,
+        .pitch = part->rows.pitch,
         .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
         .bias = w->bias + channel,
         .multiplier = w->multiplier + channel,
@@ -51,7 +53,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .row_bias = w->zero_point != 0 ? part->row_sums : NULL,
         .factors = w->factors ? w->factors + channel * scale_groups : NULL,
         .scale_group = w->scale_group,
-        .rows = part->rows,
+        .rows = part->rows.count,
         .columns = part->count,
         .depth = w->depth,
         .output = matmul->output,

@@ -5,6 +5,7 @@
 
 #include "kernels/gemm/gemm.h"
 #include "ops/weights.h"
+#include "ops/windows.h"
 
 typedef struct nyb_matmul {
     nyb_weights weights;
@@ -12,24 +13,22 @@ typedef struct nyb_matmul {
     const nyb_gemm_variant *gemm;
 } nyb_matmul;
 
-// Rows that one gemm call gets: as many as keep them within the first-level cache beside the weights.
-enum { NYB_BLOCK_BYTES = 16384, NYB_BLOCK_ROWS_MAX = 64 };
-static inline uint32_t nyb_block_rows(uint32_t depth) {
-    uint32_t rows = NYB_BLOCK_BYTES / (depth + 1);
-    rows = rows / 4 * 4;
-    return rows < 4 ? 4 : (rows > NYB_BLOCK_ROWS_MAX ? NYB_BLOCK_ROWS_MAX : rows);
-}
+// Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights.
+enum { NYB_BLOCK_BYTES = 24576 };
 
 // Reads weights and requantization; refuses layouts for which this build has no gemm.
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
                            uint32_t cpu, nyb_matmul *matmul, nyb_error *why);
 
+// What a row, or a stretch of it, must be readable to a multiple of.
+static inline uint32_t nyb_matmul_step(const nyb_matmul *matmul) {
+    return matmul->weights.kr * (8 / matmul->weights.bits);
+}
+
 // c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric
 // weights.
 typedef struct nyb_matmul_part {
-    const int8_t *a;
-    size_t a_stride;
-    uint32_t rows;
+    nyb_rows rows;
     uint32_t group;
     uint32_t first; // a multiple of nr
     uint32_t count;

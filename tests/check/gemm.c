@@ -14,7 +14,10 @@ static check_memory memory_weights = {.name = "weights"};
 static check_memory memory_weight_sum = {.name = "weight_sum"};
 static check_memory memory_row_bias = {.name = "row_bias"};
 static check_memory memory_factors = {.name = "factors"};
+static check_memory memory_rows = {.name = "pointers to rows of a"};
+static check_memory memory_scalar_rows = {.name = "pointers to rows of int8"};
 static check_memory memory_draws = {.name = "draws of a"};
+static check_memory memory_int8 = {.name = "a in int8"};
 static check_memory memory_plain = {.name = "plain weights"};
 
 typedef struct gemm_shape {
@@ -28,6 +31,9 @@ typedef struct gemm_shape {
 typedef struct gemm_case {
     const nyb_gemm_variant *row;
     nyb_gemm_args args;
+    const int8_t *a;      // the activations before they took the row's form
+    size_t a_stride;      // activations from a row to the next
+    size_t a_pitch;       // and from a stretch of a row to the next
     const int32_t *plain; // [columns][depth], the weights before packing
     check_output output;
 } gemm_case;
@@ -50,7 +56,8 @@ static int32_t sum(const void *context, uint32_t i, uint32_t j) {
     const uint32_t nr = g->row->nr;
     int32_t total = args->row_bias != NULL ? args->row_bias[i] : 0;
     for (uint32_t k = 0; k < args->depth; k++) {
-        int32_t product = args->a[i * args->a_stride + k] * g->plain[(size_t)j * args->depth + k];
+        const size_t at = i * g->a_stride + k / args->segment * g->a_pitch + k % args->segment;
+        int32_t product = g->a[at] * g->plain[(size_t)j * args->depth + k];
         if (args->scale_group > 0) {
             const size_t group = (size_t)(j / nr) * scale_groups(g) + k / args->scale_group;
             product = nyb_mul(product, args->factors[group * nr + j % nr]);
@@ -70,27 +77,50 @@ static const nyb_gemm_variant *scalar_row(const nyb_gemm_variant *row) {
     return v->name != NULL ? v : NULL;
 }
 
+// How many stretches the rows have: any count that leaves whole steps in each.
+static uint32_t draw_segments(check *c, uint32_t depth, uint32_t step) {
+    const uint32_t segments = 1 + check_below(c, 5);
+    return depth % (segments * step) == 0 ? segments : 1;
+}
+
 static void draw_activations(check *c, gemm_case *g, check_pattern pattern, check_place place) {
     nyb_gemm_args *args = &g->args;
+    const nyb_form *form = g->row->form;
+    const uint32_t step = g->row->kr * (8u / g->row->weight_bits);
+    const size_t align = form->element == 1 ? 1 : 4; // pieces of a form begin at multiples of four
+    args->segments = draw_segments(c, args->depth, step);
+    args->segment = args->depth / args->segments;
     switch (check_below(c, 4)) {
     case 0:
-        args->a_stride = args->depth + check_below(c, 40);
+        g->a_stride = args->depth + check_below(c, 40);
         break;
     case 1:
-        args->a_stride = check_below(c, args->depth + 1);
+        g->a_stride = check_below(c, args->depth + 1);
         break; // windows that overlap
     default:
-        args->a_stride = args->depth;
+        g->a_stride = args->depth;
         break;
     }
-    const size_t bytes = args->rows > 0 ? (args->rows - 1) * args->a_stride + args->depth : 0;
-    int32_t *values = check_memory_place(&memory_draws, bytes * sizeof(int32_t), place);
-    int8_t *a = check_memory_place(&memory_a, bytes, place);
-    check_draw(c, pattern, INT8_MIN, INT8_MAX, values, bytes);
-    for (size_t i = 0; i < bytes; i++) {
+    g->a_stride = (g->a_stride + align - 1) / align * align;
+    g->a_pitch = (args->segment + check_below(c, 20) + align - 1) / align * align;
+    const size_t padded = (args->segment + step - 1) / step * step;
+    const size_t count =
+        args->rows > 0 ? (args->rows - 1) * g->a_stride + (args->segments - 1) * g->a_pitch + padded : 0;
+    int32_t *values = check_memory_place(&memory_draws, count * sizeof(int32_t), place);
+    int8_t *a = check_memory_place(&memory_int8, count, place);
+    uint8_t *formed = check_memory_place(&memory_a, count * form->element, place);
+    const uint8_t **rows = check_memory_place(&memory_rows, args->rows * sizeof(uint8_t *), place);
+    check_draw(c, pattern, INT8_MIN, INT8_MAX, values, count);
+    for (size_t i = 0; i < count; i++) {
         a[i] = (int8_t)values[i];
     }
-    args->a = a;
+    form->stage(formed, a, count, count);
+    for (uint32_t i = 0; i < args->rows; i++) {
+        rows[i] = formed + i * g->a_stride * form->element;
+    }
+    args->a = rows;
+    args->pitch = g->a_pitch * form->element;
+    g->a = a;
 }
 
 // Weights in the layout of docs/adr/0001, aligned to one step of a panel and no more: a portion of
@@ -172,13 +202,27 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     args->c = o->c;
     args->c_stride = o->c_stride;
     check_begin(c,
-                "case %u: %u x %u x %u, a %s (stride %zu), weights %s, scale group %u, %s, "
+                "case %u: %u x %u x %u, a %s (stride %zu, %u segments), weights %s, scale group %u, %s, "
                 "shifts %s, nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
-                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a],
-                args->a_stride, check_pattern_names[shape.w], args->scale_group,
+                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a], g->a_stride,
+                args->segments, check_pattern_names[shape.w], args->scale_group,
                 args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
                 args->output.nudge, args->output.zero_point, args->output.minimum, args->output.maximum,
                 args->c_stride, check_place_names[place]);
+}
+
+// The scalar row reads int8: the rows before they took their form.
+static void run_scalar(const gemm_case *g, const nyb_gemm_variant *scalar) {
+    nyb_gemm_args args = g->args;
+    const uint8_t **rows =
+        check_memory_place(&memory_scalar_rows, args.rows * sizeof(uint8_t *), CHECK_GUARD_BEHIND);
+    for (uint32_t i = 0; i < args.rows; i++) {
+        rows[i] = (const uint8_t *)g->a + i * g->a_stride;
+    }
+    args.a = rows;
+    args.pitch = g->a_pitch;
+    args.c = g->output.expected_c;
+    scalar->run(&args);
 }
 
 static bool check_shape(check *c, const nyb_gemm_variant *row, gemm_shape shape, check_place place) {
@@ -191,9 +235,7 @@ static bool check_shape(check *c, const nyb_gemm_variant *row, gemm_shape shape,
     if (scalar == row) {
         check_output_define(&g.output);
     } else {
-        nyb_gemm_args args = g.args;
-        args.c = g.output.expected_c;
-        scalar->run(&args);
+        run_scalar(&g, scalar);
     }
     row->run(&g.args);
     return check_output_compare(c, &g.output);

@@ -21,17 +21,28 @@ static void gemm_no_row_bias(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(&wrong);
 }
 
+static int8_t first_row(const nyb_gemm_args *args, uint32_t k) {
+    return (int8_t)args->a[0][k / args->segment * args->pitch + k % args->segment];
+}
+
 // Wrong only where all activations and weights are at their minimum, like a sum that saturates.
 static void gemm_saturates(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(args);
     for (uint32_t k = 0; k < args->depth; k++) {
-        if (args->rows == 0 || args->columns == 0 || args->a[k] != INT8_MIN) {
+        if (args->rows == 0 || args->columns == 0 || first_row(args, k) != INT8_MIN) {
             return;
         }
     }
     if (args->depth > 0 && args->weight_sum[0] == INT8_MIN * (int32_t)args->depth) {
         args->c[0] ^= 1;
     }
+}
+
+// Takes the stretches of a row as if they touched.
+static void gemm_no_pitch(const nyb_gemm_args *args) {
+    nyb_gemm_args wrong = *args;
+    wrong.pitch = args->segment;
+    nyb_gemm_w8_scalar(&wrong);
 }
 
 // One byte beyond each row but the last: a gap that belongs to others.
@@ -57,13 +68,16 @@ static void gemm_writes_before(const nyb_gemm_args *args) {
 static void gemm_reads_beyond_a(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(args);
     if (args->rows > 0) {
-        sink = args->a[(args->rows - 1) * args->a_stride + args->depth];
+        const size_t padded = (args->segment + 3) / 4 * 4;
+        sink = (int8_t)args->a[args->rows - 1][(args->segments - 1) * args->pitch + padded];
     }
 }
 
 static void gemm_reads_before_a(const nyb_gemm_args *args) {
     nyb_gemm_w8_scalar(args);
-    sink = args->a[-1];
+    if (args->rows > 0) {
+        sink = (int8_t)args->a[0][-1];
+    }
 }
 
 static void gemm_reads_beyond_bias(const nyb_gemm_args *args) {
@@ -101,7 +115,7 @@ static void depthwise_reads_beyond_weights(const nyb_depthwise_args *args) {
     sink = (int8_t)args->weights[(size_t)(args->channels + 7) / 8 * 8 * args->tap_count];
 }
 
-#define GEMM(function) {#function, 0, 8, 8, 4, 4, true, function}
+#define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, function}
 #define DEPTHWISE(function) {#function, 0, function}
 
 static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
@@ -111,11 +125,17 @@ static const struct {
     nyb_gemm_variant row;
     check_outcome expected;
 } wrong_gemm[] = {
-    {GEMM(gemm_rounding), CHECK_DIFFERS},          {GEMM(gemm_no_row_bias), CHECK_DIFFERS},
-    {GEMM(gemm_saturates), CHECK_DIFFERS},         {GEMM(gemm_writes_gap), CHECK_DIFFERS},
-    {GEMM(gemm_writes_beyond), CHECK_CRASHED},     {GEMM(gemm_writes_before), CHECK_DIFFERS},
-    {GEMM(gemm_reads_beyond_a), CHECK_CRASHED},    {GEMM(gemm_reads_before_a), CHECK_CRASHED},
-    {GEMM(gemm_reads_beyond_bias), CHECK_CRASHED}, {GEMM(gemm_illegal_instruction), CHECK_CRASHED},
+    {GEMM(gemm_rounding), CHECK_DIFFERS},
+    {GEMM(gemm_no_row_bias), CHECK_DIFFERS},
+    {GEMM(gemm_no_pitch), CHECK_DIFFERS},
+    {GEMM(gemm_saturates), CHECK_DIFFERS},
+    {GEMM(gemm_writes_gap), CHECK_DIFFERS},
+    {GEMM(gemm_writes_beyond), CHECK_CRASHED},
+    {GEMM(gemm_writes_before), CHECK_DIFFERS},
+    {GEMM(gemm_reads_beyond_a), CHECK_CRASHED},
+    {GEMM(gemm_reads_before_a), CHECK_CRASHED},
+    {GEMM(gemm_reads_beyond_bias), CHECK_CRASHED},
+    {GEMM(gemm_illegal_instruction), CHECK_CRASHED},
 };
 
 static const struct {

@@ -63,8 +63,7 @@ typedef struct nyb_gemm_variant {
     nyb_gemm_fn run;
 } nyb_gemm_variant;
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups)                                                \
-    void nyb_gemm_##name(const nyb_gemm_args *args);
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups) void nyb_gemm_##name(const nyb_gemm_args *args);
 #include "kernels/gemm/variants.inc"
 #undef NYB_GEMM
 

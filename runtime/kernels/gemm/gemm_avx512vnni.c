@@ -30,8 +30,7 @@ NYB_INLINE void tile(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_oper
         for (size_t at = 0; at < (size_t)o->steps * 4 * (size_t)planes; w += 32) {
             __m256i x[NYB_TILE_PANELS];
             NYB_EACH (b, panels) {
-                x[b] =
-                    _mm256_loadu_si256((const __m256i *)(const void *)(w + (size_t)b * o->panel_bytes));
+                x[b] = _mm256_loadu_si256((const __m256i *)(const void *)(w + (size_t)b * o->panel_bytes));
             }
             NYB_EACH (p, planes) {
                 __m256i v[NYB_TILE_PANELS];

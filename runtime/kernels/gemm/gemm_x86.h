@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that all x86 gemms share: panels outside, so that one or two of them stay in the first-level cache
-// while the rows pass.
+// The loops that all x86 gemms share: panels outside, so that one or two of them stay in the first-level
+// cache while the rows pass.
 #ifndef NYB_KERNELS_GEMM_X86_H
 #define NYB_KERNELS_GEMM_X86_H
 

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/windows.h"
+
+// Copies go by 16 bytes, over the end of what they copy.
+enum { CHUNK = 16 };
+
+// Sizes that a hostile file may drive anywhere stay at 2^62.
+static const uint64_t limit = UINT64_C(1) << 62;
+static uint64_t times(uint64_t a, uint64_t b) { return b != 0 && a > limit / b ? limit : a * b; }
+static uint64_t plus(uint64_t a, uint64_t b) { return a > limit - b ? limit : a + b; }
+
+// Positions from the first to the last that `count` windows touch.
+static uint64_t extent(uint64_t count, uint64_t stride, uint64_t taps, uint64_t dilation) {
+    return plus(plus(times(count - 1, stride), times(taps - 1, dilation)), 1);
+}
+
+static uint64_t extent_lines(const nyb_windows *w, uint64_t lines) {
+    return extent(lines, w->window.stride_height, w->window.height, w->window.dilation_height);
+}
+
+static uint64_t depth(const nyb_windows *w) {
+    return (uint64_t)w->window.height * w->window.width * w->per_group;
+}
+
+static uint64_t padded(uint64_t count, uint32_t step) { return count + (step - count % step) % step; }
+
+// Windows that are gathered from lines change their form afterwards if its elements are not bytes.
+static const nyb_form *line_form(const nyb_windows *w) {
+    return w->kind == NYB_WINDOWS_GATHERED && w->form->element > 1 ? &nyb_form_s8 : w->form;
+}
+
+static uint64_t lines_bytes(const nyb_windows *w, uint64_t lines) {
+    const bool copied = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED;
+    return copied ? plus(times(extent_lines(w, lines), w->line_bytes), CHUNK) : 0;
+}
+
+static uint64_t rows_bytes(const nyb_windows *w, uint64_t lines) {
+    const bool copied = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
+    return copied ? plus(times(times(lines, w->out_width), w->row_bytes), CHUNK) : 0;
+}
+
+static uint64_t pointers_bytes(const nyb_windows *w) {
+    return times(times(w->lines, w->out_width), sizeof(uint8_t *));
+}
+
+// One row before it changes its form.
+static uint64_t plain_bytes(const nyb_windows *w) {
+    return line_form(w) == w->form ? 0 : plus(depth(w), CHUNK);
+}
+
+void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
+    const nyb_window *v = &w->window;
+    w->copy_width = extent(w->out_width, v->stride_width, v->width, v->dilation_width);
+    const bool pixel = v->height == 1 && v->width == 1;
+    const bool unpadded = v->pad_top == 0 && v->pad_left == 0 &&
+                          extent_lines(w, w->out_height) <= w->height && w->copy_width <= w->width;
+    const bool whole_lines = pixel || (w->per_group == w->channels && v->dilation_width == 1);
+    const bool whole_steps = (uint64_t)v->width * w->per_group % w->step == 0;
+    const bool strided = v->stride_width > v->width || v->stride_height > v->height;
+    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps) {
+        w->kind = NYB_WINDOWS_IN_PLACE;
+    } else if (whole_lines && whole_steps && w->per_group % 4 == 0 && !strided) {
+        w->kind = NYB_WINDOWS_LINES;
+    } else {
+        w->kind = pixel && unpadded ? NYB_WINDOWS_PIXELS : NYB_WINDOWS_GATHERED;
+    }
+    w->line_bytes = times(times(w->copy_width, w->per_group), line_form(w)->element);
+    w->row_bytes = padded(depth(w), w->step) * w->form->element;
+    const uint64_t in_place = (uint64_t)w->width * w->channels;
+    w->lines = 1;
+    while (w->lines < w->out_height) {
+        const uint64_t lines = w->lines + 1u;
+        const uint64_t read = w->kind == NYB_WINDOWS_IN_PLACE ? times(extent_lines(w, lines), in_place) : 0;
+        if (plus(read, plus(lines_bytes(w, lines), rows_bytes(w, lines))) > block_bytes) {
+            break;
+        }
+        w->lines++;
+    }
+}
+
+size_t nyb_windows_scratch(const nyb_windows *w) {
+    const uint64_t copies = plus(lines_bytes(w, w->lines), rows_bytes(w, w->lines));
+    const uint64_t bytes = plus(plus(pointers_bytes(w), plain_bytes(w)), copies);
+    return bytes < SIZE_MAX / 2 ? nyb_aligned((size_t)bytes) : SIZE_MAX;
+}
+
+static void fill(const nyb_form *form, uint8_t *to, size_t count, int8_t value) {
+    const int8_t values[4] = {value, value, value, value};
+    uint8_t staged[8];
+    form->stage(staged, values, 4, 4);
+    if (form->element == 1) {
+        memset(to, staged[0], count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        memcpy(to + 2 * i, staged, 2);
+    }
+}
+
+// One line of the input with its borders; NULL: a line of the border.
+static void copy_line(const nyb_windows *w, const nyb_form *form, const int8_t *line, uint8_t *to) {
+    const size_t channels = w->per_group;
+    const size_t pixel = channels * form->element;
+    const size_t width = (size_t)w->copy_width;
+    const size_t left = line == NULL || w->window.pad_left > width ? width : w->window.pad_left;
+    const size_t inside = width - left < w->width ? width - left : w->width;
+    uint8_t *middle = to + left * pixel;
+    fill(form, to, left * channels, w->pad_value);
+    if (channels == w->channels && inside > 0) {
+        form->stage(middle, line, inside * channels, inside * channels);
+    } else {
+        for (size_t x = 0; x < inside; x++) {
+            form->stage(middle + x * pixel, line + x * w->channels, channels, channels);
+        }
+    }
+    fill(form, middle + inside * pixel, (width - left - inside) * channels, w->pad_value);
+}
+
+static void copy_lines(const nyb_windows *w, const int8_t *image, uint32_t first, uint32_t lines,
+                       uint8_t *to) {
+    const nyb_form *form = line_form(w);
+    const int64_t top = (int64_t)first * w->window.stride_height - w->window.pad_top;
+    const int64_t count = (int64_t)extent_lines(w, lines);
+    for (int64_t i = 0; i < count; i++, to += w->line_bytes) {
+        const int64_t y = top + i;
+        const bool inside = y >= 0 && y < w->height;
+        copy_line(w, form, inside ? image + (size_t)y * w->width * w->channels : NULL, to);
+    }
+    memset(to, 0, CHUNK);
+}
+
+// Copies `bytes` and at most CHUNK - 1 more.
+static inline uint8_t *copy_over(uint8_t *to, const uint8_t *from, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += CHUNK) {
+        memcpy(to + i, from + i, CHUNK);
+    }
+    return to + bytes;
+}
+
+// One window out of copied lines; `at` is its first pixel. What follows the row is overwritten.
+static void gather(const nyb_windows *w, const uint8_t *at, uint8_t *row) {
+    const nyb_window *v = &w->window;
+    const size_t line = (size_t)w->line_bytes * v->dilation_height;
+    for (uint32_t i = 0; i < v->height; i++, at += line) {
+        if (v->dilation_width == 1) {
+            row = copy_over(row, at, (size_t)v->width * w->per_group);
+        } else {
+            for (uint32_t j = 0; j < v->width; j++) {
+                row = copy_over(row, at + (size_t)j * v->dilation_width * w->per_group, w->per_group);
+            }
+        }
+    }
+}
+
+nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t channel, uint32_t first,
+                          uint32_t lines, uint8_t *scratch) {
+    const nyb_window *v = &w->window;
+    const nyb_form *form = w->form;
+    const uint8_t **row = (const uint8_t **)(void *)scratch;
+    uint8_t *plain = scratch + pointers_bytes(w);
+    uint8_t *copied = plain + plain_bytes(w);
+    uint8_t *to = copied + lines_bytes(w, w->lines);
+    const bool in_lines = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED;
+    const size_t count = (size_t)depth(w);
+    // Where the block's first window begins, and the way to its neighbours.
+    const uint8_t *begin = copied;
+    size_t pixel = w->per_group * line_form(w)->element;
+    size_t line = (size_t)w->line_bytes;
+    if (in_lines) {
+        copy_lines(w, image + channel, first, lines, copied);
+    } else {
+        pixel = w->channels;
+        line = (size_t)w->width * pixel;
+        begin = (const uint8_t *)image + (size_t)first * v->stride_height * line + channel;
+    }
+    for (uint32_t y = 0; y < lines; y++) {
+        const uint8_t *at = begin + (size_t)y * v->stride_height * line;
+        for (uint32_t x = 0; x < w->out_width; x++, at += v->stride_width * pixel, row++) {
+            *row = at;
+            if (w->kind == NYB_WINDOWS_PIXELS) {
+                form->stage(to, (const int8_t *)at, count, (size_t)w->row_bytes / form->element);
+            } else if (w->kind == NYB_WINDOWS_GATHERED && form->element == 1) {
+                gather(w, at, to);
+            } else if (w->kind == NYB_WINDOWS_GATHERED) {
+                gather(w, at, plain);
+                form->stage(to, (const int8_t *)plain, count, (size_t)w->row_bytes / form->element);
+            } else {
+                continue;
+            }
+            *row = to;
+            to += w->row_bytes;
+        }
+    }
+    const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
+    return (nyb_rows){
+        .a = (const uint8_t *const *)(const void *)scratch,
+        .count = lines * w->out_width,
+        .segments = one ? 1 : v->height,
+        .segment = one ? (uint32_t)count : v->width * w->per_group,
+        .pitch = line * v->dilation_height,
+    };
+}
