@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64 with 8-bit dot products (sdot): a lane of 4 activations against the 4 bytes of each of 4 channels.
-#include "kernels/edge_neon.h"
 #include "kernels/gemm/panel_neon.h"
 
 enum { ROWS = 8, CHUNK = 16 }; // CHUNK: activations of a row in one register
@@ -48,44 +47,49 @@ NYB_INLINE void unpack(int8x16_t (*v)[2], const uint8_t *w, const int bits) {
     }
 }
 
+// The first 4 or 8 bytes of a chunk.
+NYB_INLINE int8x16_t read_step(const uint8_t *a, const int bits) {
+    return bits == 8 ? vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)a))
+                     : vcombine_s8(vld1_s8((const int8_t *)a), vdup_n_s8(0));
+}
+
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
                      const int bits) {
     const int planes = 8 / bits;
-    const uint32_t depth = args->depth;
-    const size_t stride = args->a_stride;
-    const int8_t *a = args->a + m * stride;
     const uint8_t *w = panel->weights;
     int32x4_t acc[ROWS][2];
     NYB_EACH (i, rows) {
         NYB_EACH (q, 2)
             acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
     }
-    uint32_t k = 0;
-    for (; depth - k >= CHUNK; k += CHUNK, w += 4 / planes * NYB_PANEL_STEP_BYTES) {
-        int8x16_t v[4][2];
-        NYB_EACH (j, 4 / planes)
-            unpack(v + planes * j, w + NYB_PANEL_STEP_BYTES * j, bits);
-        NYB_EACH (i, rows) {
-            const int8x16_t x = vld1q_s8(a + (size_t)i * stride + k);
-            NYB_EACH (p, 4) {
-                NYB_EACH (q, 2)
-                    acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *a[ROWS];
+        NYB_EACH (i, rows)
+            a[i] = args->a[m + (uint32_t)i] + s * args->pitch;
+        uint32_t left = args->segment;
+        for (; left >= CHUNK; left -= CHUNK, w += 4 / planes * NYB_PANEL_STEP_BYTES) {
+            int8x16_t v[4][2];
+            NYB_EACH (j, 4 / planes)
+                unpack(v + planes * j, w + NYB_PANEL_STEP_BYTES * j, bits);
+            NYB_EACH (i, rows) {
+                const int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(a[i]));
+                a[i] += CHUNK;
+                NYB_EACH (p, 4) {
+                    NYB_EACH (q, 2)
+                        acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
+                }
             }
         }
-    }
-    if (k < depth) {
-        const uint32_t steps = nyb_packed_steps(depth - k, (uint32_t)bits, NYB_PANEL_KR);
-        int8x16_t x[ROWS];
-        nyb_read16(x, a, stride, rows, k, depth);
-        NYB_EACH (j, 4 / planes) {
-            if ((uint32_t)j < steps) {
-                int8x16_t v[4][2];
-                unpack(v, w + NYB_PANEL_STEP_BYTES * j, bits);
+        const uint32_t steps = nyb_packed_steps(left, (uint32_t)bits, NYB_PANEL_KR);
+        for (uint32_t step = 0; step < steps; step++, w += NYB_PANEL_STEP_BYTES) {
+            int8x16_t v[4][2];
+            unpack(v, w, bits);
+            NYB_EACH (i, rows) {
+                const int8x16_t x = bits == 2 ? vreinterpretq_s8_u8(vld1q_u8(a[i])) : read_step(a[i], bits);
+                a[i] += NYB_PANEL_KR * planes;
                 NYB_EACH (p, planes) {
-                    NYB_EACH (i, rows) {
-                        NYB_EACH (q, 2)
-                            acc[i][q] = dot_lane(acc[i][q], v[p][q], x[i], planes * j + p);
-                    }
+                    NYB_EACH (q, 2)
+                        acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
                 }
             }
         }

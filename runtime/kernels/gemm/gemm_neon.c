@@ -1,31 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64 without dot products: 8 x 8 -> 16 bit multiplications (smull, smlal), widened by sadalp.
-#include "kernels/edge_neon.h"
 #include "kernels/gemm/panel_neon.h"
 
 enum { ROWS = 4 };
 
 NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
 
-// 4 bytes of a vector of weights belong to one channel, so 4 activations go into every lane of 32 bits.
-NYB_INLINE int8x16_t spread(int8x16_t a, const int p) {
-    const int32x4_t v = vreinterpretq_s32_s8(a);
-    switch (p) {
-    case 0:
-        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 0));
-    case 1:
-        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 1));
-    case 2:
-        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 2));
-    default:
-        return vreinterpretq_s8_s32(vdupq_laneq_s32(v, 3));
-    }
+// 4 bytes of a vector of weights belong to one channel, so 4 activations go into every lane of 32 bits
+// (ld1r; ld2r and ld4r: 2 and 4 such vectors; all take any address).
+NYB_INLINE int8x16_t spread4(const uint8_t *row) {
+    return vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)row));
 }
-// 8 and 16 activations as 2 and 4 such vectors (ld2r, ld4r, which take any address).
-NYB_INLINE int32x4x2_t spread8(const int8_t *row) {
+NYB_INLINE int32x4x2_t spread8(const uint8_t *row) {
     return vld2q_dup_s32((const int32_t *)(const void *)row);
 }
-NYB_INLINE int32x4x4_t spread16(const int8_t *row) {
+NYB_INLINE int32x4x4_t spread16(const uint8_t *row) {
     return vld4q_dup_s32((const int32_t *)(const void *)row);
 }
 
@@ -57,47 +46,41 @@ static bool any_minimum(const uint8_t *weights, size_t bytes) {
 }
 
 // Sums of `rows` rows and one panel. pairs: no weight is -128.
-NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int8_t *a, const uint8_t *w,
+NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t m, const uint8_t *w,
                        const int rows, const bool pairs) {
-    const uint32_t depth = args->depth;
-    const size_t stride = args->a_stride;
     int32x4_t c[ROWS][4];
     NYB_EACH (i, rows) {
         NYB_EACH (j, 4)
             c[i][j] = vdupq_n_s32(0);
     }
-    const int8_t *row[ROWS];
-    NYB_EACH (i, rows)
-        row[i] = a + (size_t)i * stride;
-    uint32_t left = depth;
-    for (; left >= 8; left -= 8, w += 2 * NYB_PANEL_STEP_BYTES) {
-        const int8x16_t x[2] = {load(w), load(w + 16)}, y[2] = {load(w + 32), load(w + 48)};
-        NYB_EACH (i, rows) {
-            const int32x4x2_t b = spread8(row[i]);
-            int16x8_t s[4];
-            row[i] += 8;
-            multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
-            if (pairs) {
-                multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
-            } else {
-                widen_add(c[i], s);
-                multiply(s, y, vreinterpretq_s8_s32(b.val[1]));
-            }
-            widen_add(c[i], s);
-        }
-    }
-    if (left > 0) {
-        int8x16_t edge[ROWS];
-        nyb_read16(edge, a, stride, rows, depth - left, depth);
-        NYB_EACH (p, 2) {
-            if (left > NYB_PANEL_KR * (uint32_t)p) {
-                const uint8_t *from = w + NYB_PANEL_STEP_BYTES * p;
-                const int8x16_t x[2] = {load(from), load(from + 16)};
-                NYB_EACH (i, rows) {
-                    int16x8_t s[4];
-                    multiply(s, x, spread(edge[i], p));
+    for (uint32_t stretch = 0; stretch < args->segments; stretch++) {
+        const uint8_t *row[ROWS];
+        NYB_EACH (i, rows)
+            row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
+        uint32_t steps = nyb_packed_steps(args->segment, 8, NYB_PANEL_KR);
+        for (; steps >= 2; steps -= 2, w += 2 * NYB_PANEL_STEP_BYTES) {
+            const int8x16_t x[2] = {load(w), load(w + 16)}, y[2] = {load(w + 32), load(w + 48)};
+            NYB_EACH (i, rows) {
+                const int32x4x2_t b = spread8(row[i]);
+                int16x8_t s[4];
+                row[i] += 8;
+                multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
+                if (pairs) {
+                    multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
+                } else {
                     widen_add(c[i], s);
+                    multiply(s, y, vreinterpretq_s8_s32(b.val[1]));
                 }
+                widen_add(c[i], s);
+            }
+        }
+        if (steps > 0) {
+            const int8x16_t x[2] = {load(w), load(w + 16)};
+            w += NYB_PANEL_STEP_BYTES;
+            NYB_EACH (i, rows) {
+                int16x8_t s[4];
+                multiply(s, x, spread4(row[i]));
+                widen_add(c[i], s);
             }
         }
     }
@@ -125,74 +108,75 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
     return bits == 4 ? vshrq_n_s8(x, 4) : vshrq_n_s8(x, 6);
 }
 
+// Adds the 16-bit sums to the accumulators and begins new ones.
+NYB_INLINE void flush(int32x4_t (*acc)[2], int16x8_t (*s)[4], const int rows) {
+    NYB_EACH (i, rows) {
+        NYB_EACH (q, 2) {
+            const int32x4_t sums = vpaddq_s32(vpaddlq_s16(s[i][2 * q]), vpaddlq_s16(s[i][2 * q + 1]));
+            acc[i][q] = nyb_add4(acc[i][q], sums);
+        }
+        NYB_EACH (j, 4)
+            s[i][j] = vdupq_n_s16(0);
+    }
+}
+
 // Weights of 4 and 2 bits: 16-bit sums of up to 30 products (4 bits: 30 * 8 * 128 = 30720) or 124 (2 bits:
 // 124 * 2 * 128 = 31744) in a lane, two of each plane in a step.
-NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, const int8_t *a,
-                             const uint8_t *w, const int rows, const int bits) {
+NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t m, const uint8_t *w,
+                             const int rows, const int bits) {
     const int planes = 8 / bits;
-    const uint32_t step = NYB_PANEL_KR * (uint32_t)planes;
-    const uint32_t run = (bits == 4 ? 15 : 31) * step;
-    const uint32_t depth = args->depth;
-    const size_t stride = args->a_stride;
-    const int8_t *row[ROWS];
+    const uint32_t run = bits == 4 ? 15 : 31;
+    int16x8_t s[ROWS][4];
     NYB_EACH (i, rows) {
-        row[i] = a + (size_t)i * stride;
         NYB_EACH (q, 2)
             acc[i][q] = vdupq_n_s32(0);
+        NYB_EACH (j, 4)
+            s[i][j] = vdupq_n_s16(0);
     }
-    for (uint32_t k = 0; k < depth;) {
-        const uint32_t end = depth - k < run ? depth : k + run;
-        int16x8_t s[ROWS][4];
-        NYB_EACH (i, rows) {
-            NYB_EACH (j, 4)
-                s[i][j] = vdupq_n_s16(0);
-        }
-        for (; end - k >= step; k += step, w += NYB_PANEL_STEP_BYTES) {
-            const int8x16_t x = load(w), y = load(w + 16);
-            int8x16_t u[4][2];
-            NYB_EACH (p, planes)
-                u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
-            NYB_EACH (i, rows) {
-                if (bits == 4) {
-                    const int32x4x2_t b = spread8(row[i]);
-                    NYB_EACH (p, 2)
-                        multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
-                } else {
-                    const int32x4x4_t b = spread16(row[i]);
-                    NYB_EACH (p, 4)
-                        multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+    uint32_t room = run; // steps that the 16-bit sums still take
+    for (uint32_t stretch = 0; stretch < args->segments; stretch++) {
+        const uint8_t *row[ROWS];
+        NYB_EACH (i, rows)
+            row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
+        uint32_t left = nyb_packed_steps(args->segment, (uint32_t)bits, NYB_PANEL_KR);
+        while (left > 0) {
+            const uint32_t steps = left < room ? left : room;
+            for (uint32_t step = 0; step < steps; step++, w += NYB_PANEL_STEP_BYTES) {
+                const int8x16_t x = load(w), y = load(w + 16);
+                int8x16_t u[4][2];
+                NYB_EACH (p, planes)
+                    u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
+                NYB_EACH (i, rows) {
+                    if (bits == 4) {
+                        const int32x4x2_t b = spread8(row[i]);
+                        NYB_EACH (p, 2)
+                            multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+                    } else {
+                        const int32x4x4_t b = spread16(row[i]);
+                        NYB_EACH (p, 4)
+                            multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+                    }
+                    row[i] += NYB_PANEL_KR * planes;
                 }
-                row[i] += step;
             }
-        }
-        if (k < end) {
-            const int8x16_t x = load(w), y = load(w + 16);
-            int8x16_t edge[ROWS];
-            nyb_read16(edge, a, stride, rows, k, depth);
-            NYB_EACH (p, planes) {
-                const int8x16_t u[2] = {plane(x, bits, p), plane(y, bits, p)};
-                NYB_EACH (i, rows)
-                    multiply_add(s[i], u, spread(edge[i], p));
-            }
-            k = end;
-        }
-        NYB_EACH (i, rows) {
-            NYB_EACH (q, 2) {
-                const int32x4_t sums = vpaddq_s32(vpaddlq_s16(s[i][2 * q]), vpaddlq_s16(s[i][2 * q + 1]));
-                acc[i][q] = nyb_add4(acc[i][q], sums);
+            left -= steps;
+            room -= steps;
+            if (room == 0) {
+                flush(acc, s, rows);
+                room = run;
             }
         }
     }
+    flush(acc, s, rows);
 }
 
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
                      const int bits, const bool pairs) {
-    const int8_t *a = args->a + m * args->a_stride;
     int32x4_t acc[ROWS][2];
     if (bits == 8) {
-        sum_w8(acc, args, a, panel->weights, rows, pairs);
+        sum_w8(acc, args, m, panel->weights, rows, pairs);
     } else {
-        sum_low_bits(acc, args, a, panel->weights, rows, bits);
+        sum_low_bits(acc, args, m, panel->weights, rows, bits);
     }
     NYB_EACH (i, rows) {
         NYB_EACH (q, 2)
