@@ -63,7 +63,8 @@ def test_no_floating_point_register(tmp_path: Path) -> None:
     shutil.which("arm-linux-gnueabi-gcc") is None, reason="arm-linux-gnueabi-gcc is not installed"
 )
 def test_no_soft_float_on_a_cpu_without_fpu(tmp_path: Path) -> None:
-    objects = _compile("arm-linux-gnueabi-gcc", ["-march=armv6", "-marm", "-mfloat-abi=soft"], tmp_path)
+    flags = ["-march=armv6", "-marm", "-mfloat-abi=soft", "-fno-pie"]
+    objects = _compile("arm-linux-gnueabi-gcc", flags, tmp_path)
     _, needed = _symbols("arm-linux-gnueabi-nm", objects)
     floats = {n for n in needed if re.match(r"__aeabi_([fd]|.*2[fd])|__.*[sd]f[23]?$", n)}
     assert not floats, floats
