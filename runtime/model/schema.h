@@ -105,6 +105,13 @@ enum {
 };
 
 enum {
+    NYB_LINEAR_SLOPE1_AT = 0,
+    NYB_LINEAR_SLOPE2_AT = 4,
+    NYB_LINEAR_ROUND_AT = 8,
+    NYB_LINEAR_BYTES = 12
+};
+
+enum {
     NYB_QUANTIZATION_SCALE = 0,
     NYB_QUANTIZATION_ZERO_POINT = 1,
     NYB_QUANTIZATION_AXIS = 2,
@@ -168,7 +175,8 @@ enum {
     NYB_ADD_MULTIPLIER = 7,
     NYB_ADD_SHIFT = 8,
     NYB_ADD_OUTPUT = 9,
-    NYB_ADD_SLOTS = 10
+    NYB_ADD_LINEAR = 10,
+    NYB_ADD_SLOTS = 11
 };
 
 enum {

@@ -2,6 +2,7 @@
 // nyb doctor: what this machine offers.
 #include "base/cpu.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "nyb/command.h"
 
@@ -75,5 +76,6 @@ int doctor_run(const command *self, int count, char **arguments) {
     puts("kernels of this build, best first:");
     PRINT_FAMILY(gemm)
     PRINT_FAMILY(depthwise)
+    PRINT_FAMILY(elementwise)
     return EXIT_OK;
 }

@@ -53,32 +53,108 @@ bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, cons
     return true;
 }
 
-void nyb_broadcast_run(const nyb_broadcast *b, const int8_t *x1, const int8_t *x2, int8_t *y,
-                       nyb_elementwise_fn f, const void *plan) {
+enum {
+    PORTION = 1 << 14, // elements that are worth a thread's attention
+    REPEATED = 256     // copies of an input's element that meets a row of the other
+};
+
+typedef struct broadcast_call {
+    const nyb_broadcast *broadcast;
+    const int8_t *a;
+    const int8_t *b;
+    int8_t *c;
+    nyb_elements_fn f;
+    const void *plan;
+    uint32_t rows;     // of the innermost two dimensions
+    uint32_t columns;  // the innermost one
+    uint32_t portion;  // of rows; of columns where there is one row
+    uint32_t portions; // of each pair of dimensions
+} broadcast_call;
+
+static uint32_t divide_up(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+
+// A row of which one input (or both) is a single element.
+static void run_repeated(const broadcast_call *call, nyb_elements row, bool single1, bool single2) {
+    int8_t copies1[REPEATED], copies2[REPEATED];
+    memset(copies1, *row.a, sizeof copies1);
+    memset(copies2, *row.b, sizeof copies2);
+    const uint32_t columns = row.columns;
+    for (uint32_t j = 0; j < columns; j += REPEATED) {
+        row.columns = columns - j < REPEATED ? columns - j : REPEATED;
+        row.a = single1 ? copies1 : row.a;
+        row.b = single2 ? copies2 : row.b;
+        call->f(call->plan, &row);
+        row.a += REPEATED;
+        row.b += REPEATED;
+        row.c += REPEATED;
+    }
+}
+
+static void portion(void *context, uint32_t index, uint32_t thread) {
+    const broadcast_call *call = context;
+    const nyb_broadcast *b = call->broadcast;
+    (void)thread;
     const uint32_t inner = b->rank - 1;
-    uint32_t index[NYB_MAX_RANK] = {0};
-    for (uint32_t d = 0; d < b->rank; d++) {
-        if (b->shape[d] == 0) {
-            return;
-        }
+    const uint32_t first = index % call->portions * call->portion;
+    uint32_t outer = index / call->portions;
+    nyb_elements e = {
+        .a = call->a,
+        .b = call->b,
+        .c = call->c + (size_t)outer * call->rows * call->columns,
+        .a_stride = inner > 0 ? b->stride1[inner - 1] : 0,
+        .b_stride = inner > 0 ? b->stride2[inner - 1] : 0,
+        .rows = 1,
+        .columns = call->columns,
+    };
+    for (uint32_t d = inner > 0 ? inner - 1 : 0; d-- > 0;) {
+        e.a += (size_t)(outer % b->shape[d]) * b->stride1[d];
+        e.b += (size_t)(outer % b->shape[d]) * b->stride2[d];
+        outer /= b->shape[d];
     }
-    for (;;) {
-        f(plan, x1, b->stride1[inner], x2, b->stride2[inner], y, b->shape[inner]);
-        y += b->shape[inner];
-        uint32_t d = inner;
-        for (;;) {
-            if (d == 0) {
-                return;
-            }
-            d--;
-            x1 += b->stride1[d];
-            x2 += b->stride2[d];
-            if (++index[d] < b->shape[d]) {
-                break;
-            }
-            index[d] = 0;
-            x1 -= (size_t)b->stride1[d] * b->shape[d];
-            x2 -= (size_t)b->stride2[d] * b->shape[d];
-        }
+    if (call->rows > 1) {
+        e.rows = call->rows - first < call->portion ? call->rows - first : call->portion;
+        e.a += first * e.a_stride;
+        e.b += first * e.b_stride;
+        e.c += (size_t)first * call->columns;
+    } else {
+        e.columns = call->columns - first < call->portion ? call->columns - first : call->portion;
+        e.a += (size_t)first * b->stride1[inner];
+        e.b += (size_t)first * b->stride2[inner];
+        e.c += first;
     }
+    if (b->stride1[inner] == 1 && b->stride2[inner] == 1) {
+        call->f(call->plan, &e);
+        return;
+    }
+    nyb_elements row = e;
+    row.rows = 1;
+    for (uint32_t i = 0; i < e.rows; i++) {
+        run_repeated(call, row, b->stride1[inner] == 0, b->stride2[inner] == 0);
+        row.a += e.a_stride;
+        row.b += e.b_stride;
+        row.c += e.columns;
+    }
+}
+
+void nyb_broadcast_run(const nyb_broadcast *b, const int8_t *x1, const int8_t *x2, int8_t *y,
+                       nyb_elements_fn f, const void *plan, uint32_t needs, const nyb_parallel *parallel) {
+    const uint32_t inner = b->rank - 1;
+    broadcast_call call = {b, x1, x2, y, f, plan, inner > 0 ? b->shape[inner - 1] : 1, b->shape[inner], 0, 0};
+    uint32_t outer = 1;
+    for (uint32_t d = 0; d + 1 < inner; d++) {
+        outer *= b->shape[d];
+    }
+    if (outer == 0 || call.rows == 0 || call.columns == 0) {
+        return;
+    }
+    if (call.rows > 1) {
+        call.portion = divide_up(PORTION, call.columns);
+        call.portions = divide_up(call.rows, call.portion);
+    } else {
+        call.portion = PORTION;
+        call.portions = divide_up(call.columns, PORTION);
+    }
+    // An element takes about as long as eight products.
+    const uint64_t elements = (uint64_t)outer * call.rows * call.columns;
+    nyb_parallel_for(parallel, outer * call.portions, nyb_macs_ns(8 * elements, needs), portion, &call);
 }

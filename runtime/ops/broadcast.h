@@ -3,6 +3,7 @@
 #ifndef NYB_OPS_BROADCAST_H
 #define NYB_OPS_BROADCAST_H
 
+#include "kernels/elementwise/elementwise.h"
 #include "ops/op.h"
 
 // The output's dimensions, merged where both inputs allow it, outermost first. A stride of 0 repeats an
@@ -18,12 +19,11 @@ typedef struct nyb_broadcast {
 bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, const nyb_tensor_info *out,
                         nyb_broadcast *broadcast);
 
-// One run of `count` elements: c[i] = f(a[i * stride1], b[i * stride2]), strides 0 or 1.
-typedef void (*nyb_elementwise_fn)(const void *plan, const int8_t *a, uint32_t stride1, const int8_t *b,
-                                   uint32_t stride2, int8_t *c, uint32_t count);
+typedef void (*nyb_elements_fn)(const void *plan, const nyb_elements *elements);
 
-// Calls f for every run of the output, in order.
+// Calls f, which needs these CPU features, for portions that together are the output; large outputs on all
+// threads.
 void nyb_broadcast_run(const nyb_broadcast *broadcast, const int8_t *a, const int8_t *b, int8_t *c,
-                       nyb_elementwise_fn f, const void *plan);
+                       nyb_elements_fn f, const void *plan, uint32_t needs, const nyb_parallel *parallel);
 
 #endif

@@ -37,18 +37,20 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return 0;
 }
 
-static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b,
-                     uint32_t stride2, int8_t *c, uint32_t count) {
+static void elements(const void *plan_memory, const nyb_elements *e) {
     const bool largest = ((const extremum_plan *)plan_memory)->largest;
-    for (uint32_t i = 0; i < count; i++, a += stride1, b += stride2) {
-        c[i] = (*a > *b) == largest ? *a : *b;
+    for (uint32_t i = 0; i < e->rows; i++) {
+        const int8_t *a = e->a + i * e->a_stride;
+        const int8_t *b = e->b + i * e->b_stride;
+        for (uint32_t j = 0; j < e->columns; j++) {
+            e->c[(size_t)i * e->columns + j] = (a[j] > b[j]) == largest ? a[j] : b[j];
+        }
     }
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const extremum_plan *p = plan_memory;
-    (void)run_context;
-    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p);
+    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p, 0, run_context->parallel);
 }
 
 _Static_assert(sizeof(extremum_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");

@@ -54,19 +54,21 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return 0;
 }
 
-static void elements(const void *plan_memory, const int8_t *a, uint32_t stride1, const int8_t *b,
-                     uint32_t stride2, int8_t *c, uint32_t count) {
+static void elements(const void *plan_memory, const nyb_elements *e) {
     const mul_plan *p = plan_memory;
-    for (uint32_t i = 0; i < count; i++, a += stride1, b += stride2) {
-        const int32_t product = nyb_mul(nyb_sub(*a, p->zero_point1), nyb_sub(*b, p->zero_point2));
-        c[i] = nyb_finish(product, p->multiplier, p->shift, &p->output);
+    for (uint32_t i = 0; i < e->rows; i++) {
+        for (uint32_t j = 0; j < e->columns; j++) {
+            const int32_t x1 = nyb_sub(e->a[i * e->a_stride + j], p->zero_point1);
+            const int32_t x2 = nyb_sub(e->b[i * e->b_stride + j], p->zero_point2);
+            e->c[(size_t)i * e->columns + j] =
+                nyb_finish(nyb_mul(x1, x2), p->multiplier, p->shift, &p->output);
+        }
     }
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const mul_plan *p = plan_memory;
-    (void)run_context;
-    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p);
+    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p, 0, run_context->parallel);
 }
 
 _Static_assert(sizeof(mul_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");

@@ -46,6 +46,8 @@ typedef struct nyb_op {
     nyb_status (*check)(const nyb_node *node, nyb_error *why);
     size_t (*plan)(const nyb_node *node, const nyb_setup *setup, void *plan);
     void (*run)(const void *plan, const nyb_run *run);
+    // NULL, or what full verification proves of a node beyond check.
+    nyb_status (*certify)(const nyb_node *node, nyb_error *why);
     const char *(*variant)(const void *plan); // name of the kernel that runs
 } nyb_op;
 

@@ -67,6 +67,10 @@ static int32_t input_zero_point(const nyb_node *node) {
 nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
     uint32_t slot, groups;
     nyb_weights w;
+    const nyb_op *op = nyb_op_of(node->kind);
+    if (op != NULL && op->certify != NULL) {
+        return op->certify(node, why);
+    }
     if (!find_weights(node, &slot, &groups) || !nyb_weights_read(&node->options, slot, groups, &w)) {
         return NYB_OK;
     }

@@ -14,7 +14,8 @@ typedef struct nyb_certified {
 // Work and weights of a node; all zero where it has no weights.
 nyb_certified nyb_certify_describe(const nyb_node *node);
 
-// NYB_ERROR_MISMATCH unless the node's weights keep within its certificate.
+// NYB_ERROR_MISMATCH unless the node's weights keep within its certificate and its cheaper forms equal their
+// definitions.
 nyb_status nyb_certify(const nyb_node *node, nyb_error *why);
 
 #endif

@@ -41,6 +41,7 @@ typedef struct check_family {
 
 extern const check_family check_gemm;
 extern const check_family check_depthwise;
+extern const check_family check_elementwise;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;
 
@@ -148,5 +149,22 @@ void check_output_define(const check_output *o);
 
 // Whether the outputs, the gaps between them and the bytes beside them are as expected.
 bool check_output_compare(check *c, const check_output *o);
+
+// `size` output bytes without constants of channels, and those beside them, which stay as they are.
+typedef struct check_target {
+    int8_t *c;          // what the kernel gets
+    int8_t *expected_c; // where the scalar row writes
+    uint8_t *found;
+    uint8_t *expected;
+    size_t bytes;
+    size_t size;
+} check_target;
+
+void check_target_place(check *c, check_target *t, size_t size, check_place place);
+bool check_target_compare(check *c, const check_target *t);
+
+// `size` int8 of a pattern.
+int8_t *check_place_bytes(check *c, check_memory *memory, check_pattern pattern, size_t size,
+                          check_place place);
 
 #endif

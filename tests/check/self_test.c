@@ -2,6 +2,7 @@
 // The proof of the proof: kernels that are wrong in one way each, which the check has to catch.
 #include "check.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 
 #include <stdio.h>
@@ -115,11 +116,37 @@ static void depthwise_reads_beyond_weights(const nyb_depthwise_args *args) {
     sink = (int8_t)args->weights[(size_t)(args->channels + 7) / 8 * 8 * args->tap_count];
 }
 
+// Sums of 16 bits instead of 32 behind the fraction.
+static void add_rounds_slope(const nyb_elements *e, const nyb_add_args *args) {
+    nyb_add_args wrong = *args;
+    wrong.slope_b &= ~0xff;
+    nyb_add_scalar(e, &wrong);
+}
+
+// A last vector that overlaps the one before reads what is written already.
+static void add_twice_in_place(const nyb_elements *e, const nyb_add_args *args) {
+    nyb_add_scalar(e, args);
+    if (e->rows == 1 && e->columns > 16) {
+        const uint32_t from = e->columns - 16;
+        const nyb_elements last = {e->a + from, e->b + from, e->c + from, 0, 0, 1, 16};
+        nyb_add_scalar(&last, args);
+    }
+}
+
+static void add_reads_beyond(const nyb_elements *e, const nyb_add_args *args) {
+    nyb_add_scalar(e, args);
+    if (e->rows > 0) {
+        sink = e->b[(e->rows - 1) * e->b_stride + e->columns];
+    }
+}
+
 #define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, function}
 #define DEPTHWISE(function) {#function, 0, function}
+#define ELEMENTWISE(function) {#function, 0, function}
 
 static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
 static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_scalar);
+static const nyb_elementwise_variant right_elementwise = ELEMENTWISE(nyb_add_scalar);
 
 static const struct {
     nyb_gemm_variant row;
@@ -148,6 +175,15 @@ static const struct {
     {DEPTHWISE(depthwise_reads_beyond_weights), CHECK_CRASHED},
 };
 
+static const struct {
+    nyb_elementwise_variant row;
+    check_outcome expected;
+} wrong_elementwise[] = {
+    {ELEMENTWISE(add_rounds_slope), CHECK_DIFFERS},
+    {ELEMENTWISE(add_twice_in_place), CHECK_DIFFERS},
+    {ELEMENTWISE(add_reads_beyond), CHECK_CRASHED},
+};
+
 // 1 where the outcome is not the expected one.
 static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
                        uint64_t seed) {
@@ -169,9 +205,11 @@ uint32_t check_self_test(uint64_t seed) {
     enum {
         GEMMS = sizeof wrong_gemm / sizeof wrong_gemm[0],
         DEPTHWISES = sizeof wrong_depthwise / sizeof wrong_depthwise[0],
+        ELEMENTWISES = sizeof wrong_elementwise / sizeof wrong_elementwise[0],
     };
     uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
     failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
+    failed += expect(&check_elementwise, &right_elementwise, right_elementwise.name, CHECK_OK, seed);
     for (size_t i = 0; i < GEMMS; i++) {
         failed +=
             expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name, wrong_gemm[i].expected, seed);
@@ -180,6 +218,10 @@ uint32_t check_self_test(uint64_t seed) {
         failed += expect(&check_depthwise, &wrong_depthwise[i].row, wrong_depthwise[i].row.name,
                          wrong_depthwise[i].expected, seed);
     }
-    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES) + 2 - failed, failed);
+    for (size_t i = 0; i < ELEMENTWISES; i++) {
+        failed += expect(&check_elementwise, &wrong_elementwise[i].row, wrong_elementwise[i].row.name,
+                         wrong_elementwise[i].expected, seed);
+    }
+    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES) + 3 - failed, failed);
     return failed;
 }

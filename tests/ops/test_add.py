@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nybble import ops
-from nybble.graph import Quantization, Rounding
+from nybble.compile import compile_graph
+from nybble.graph import Graph, ModelError, Quantization, Rounding
+from nybble.session import load_nyb
 from oracle.random_ops import DType as CaseType
 
 from . import drawing
 from .equality import assert_core_equals_meaning, assert_equals_oracle
+from .hostile import assert_refused, changed, single
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
@@ -45,3 +48,33 @@ def test_a_result_past_int32_is_refused() -> None:
     y = drawing.tensor("y", (1,), Quantization.per_tensor(2.0**-24, 0))
     with pytest.raises(ValueError, match="the output's scale is too small"):
         ops.Add().lower([x, x], [y])
+
+
+def _two_scales() -> Graph:
+    scales = {"a": 0.04, "b": 0.03}
+    inputs = [drawing.tensor(name, (2, 3), Quantization.per_tensor(s, -5)) for name, s in scales.items()]
+    return single(ops.Add(), inputs, drawing.tensor("y", (2, 3), Quantization.per_tensor(0.05, 3)))
+
+
+def test_frequent_ties_have_no_linear_form() -> None:
+    tensors = [drawing.tensor(name, (2,), Quantization.per_tensor(0.5, 0)) for name in "ab"]
+    y = drawing.tensor("y", (2,), Quantization.per_tensor(1.0, 0))
+    [node] = compile_graph(single(ops.Add(), tensors, y)).nodes
+    assert node.fields["linear"] is None  # -1/2 is rounded to -1, and 1/2 to 1
+    [node] = compile_graph(single(ops.Add(rounding=Rounding.SINGLE), tensors, y)).nodes
+    assert node.fields["linear"] == {"slope1": 1 << 27, "slope2": 1 << 27, "round": 1 << 27}
+
+
+@pytest.mark.parametrize("member", ["slope1", "slope2", "round"])
+def test_verification_proves_the_linear_form(member: str) -> None:
+    graph = _two_scales()
+    [node] = compile_graph(graph).nodes
+    linear = node.fields["linear"]
+    load_nyb(changed(graph)).verify()
+    with pytest.raises(ModelError, match="a linear form equal to the sum"):
+        load_nyb(changed(graph, linear={**linear, member: linear[member] + (1 << 26)})).verify()
+
+
+def test_a_linear_form_with_large_slopes_is_refused() -> None:
+    linear = {"slope1": 1 << 30, "slope2": 0, "round": 0}
+    assert_refused(_two_scales(), "slopes below 2\\^30", linear=linear)

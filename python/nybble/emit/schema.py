@@ -54,7 +54,8 @@ STRUCTS: dict[str, dict[str, str]] = {'Span': {'offset': 'ulong', 'size': 'ulong
             'dilation_height': 'uint',
             'dilation_width': 'uint',
             'pad_top': 'uint',
-            'pad_left': 'uint'}}
+            'pad_left': 'uint'},
+ 'Linear': {'slope1': 'int', 'slope2': 'int', 'round': 'int'}}
 
 #: table -> field -> (type, default)
 TABLES: dict[str, dict[str, tuple[str, str]]] = {'Quantization': {'scale': ('[float]', '0'),
@@ -94,7 +95,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {'Quantization': {'scale': ('[fl
          'shift2': ('uint', '0'),
          'multiplier': ('int', '0'),
          'shift': ('uint', '0'),
-         'output': ('Requantize', '0')},
+         'output': ('Requantize', '0'),
+         'linear': ('Linear', '0')},
  'Mul': {'zero_point1': ('int', '0'),
          'zero_point2': ('int', '0'),
          'multiplier': ('int', '0'),

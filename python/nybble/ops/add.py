@@ -7,14 +7,23 @@ x1, x2 int8, broadcast as numpy does -> int8:
     s2 = requantize((x2 - zero_point2) << 20, scale2 / (2 * max(scale1, scale2)))
     y  = clamp(requantize(s1 + s2, 2 * max(scale1, scale2) / (2^20 * scale_y)) + zero_point_y)
 
+Where one step gives the same for all 65,536 pairs of inputs (everywhere but where the scales are equal or a power
+of two apart, so that ties are frequent and rounded away from zero), the file holds that as well, and the core computes
+
+    y  = clamp(((x1 - zero_point1) * slope1 + (x2 - zero_point2) * slope2 + round) >> 28) + zero_point_y)
+
+with slopes of scale / scale_y * 2^28: the roundings on the way move a sum by about 2^-20 of a step, and 65,536
+sums come seldom so close to the border between two steps.
+
 Source: AddElementwise, tensorflow/lite/kernels/internal/reference/integer_ops/add.h; parameters:
 PrepareGeneralOp in kernels/add.cc (doubles from float32 scales), kernels/sub.cc likewise.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -31,6 +40,9 @@ from .requantize import (
     require_int8,
     require_reach,
 )
+
+#: Fraction bits of the sum in one step.
+_LINEAR_BITS = 28
 
 
 def broadcast_shape(inputs: Sequence[Tensor]) -> tuple[int, ...]:
@@ -66,6 +78,10 @@ class Combination(Operator):
             (multiplier, shift),
         )
 
+    def _linear(self, inputs: Sequence[Tensor], output: Tensor) -> Mapping[str, int] | None:
+        """The operator in one step, the file's Linear; None where there is no such form."""
+        return None
+
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
@@ -97,6 +113,7 @@ class Combination(Operator):
                 "multiplier": m,
                 "shift": s,
                 "output": output_fields(outputs[0], self.activation, self.rounding),
+                "linear": self._linear(inputs, outputs[0]),
             },
             (0, 1),
         )
@@ -110,6 +127,28 @@ class Add(Combination):
 
     def combine(self, x1: Array, x2: Array) -> Array:
         return x1 + x2 if self.sign > 0 else x1 - x2
+
+    def _linear(self, inputs: Sequence[Tensor], output: Tensor) -> Mapping[str, int] | None:
+        x1, x2 = np.arange(-128, 128)[:, None], np.arange(-128, 128)[None, :]
+        y = self.integer([x1, x2], inputs, [output])[0].astype(np.int64)
+        low, high = self.activation.limits(output)
+        (m1, s1), (m2, s2), (m, s) = self._constants(inputs, output)
+        common = math.ldexp(m, self.left_shift + _LINEAR_BITS - s)
+        slope1 = round(math.ldexp(m1, -s1) * common)
+        slope2 = round(math.ldexp(m2, -s2) * common) * self.sign
+        if max(abs(slope1), abs(slope2)) >= 1 << 30:
+            return None
+        exact = (x1 - inputs[0].zero_point) * slope1 + (x2 - inputs[1].zero_point) * slope2
+        # `round` is at least `first` and at most `last` for every pair; a clamped result bounds it from one side.
+        first = ((y - output.zero_point) << _LINEAR_BITS) - exact
+        last = first + (1 << _LINEAR_BITS) - 1
+        half = 1 << (_LINEAR_BITS - 1)
+        at_least = int(first[y > low].max(initial=0))
+        at_most = int(last[y < high].min(initial=2 * half))
+        if at_least > at_most:
+            return None
+        nearest = half if at_least <= half <= at_most else (at_least + at_most) // 2
+        return {"slope1": slope1, "slope2": slope2, "round": nearest}
 
 
 @dataclass(frozen=True)
