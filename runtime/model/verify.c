@@ -70,9 +70,30 @@ static nyb_vector list(const nyb_model *model, uint32_t op, uint32_t slot) {
     return nyb_get_vector(&table, slot, 4);
 }
 
+static uint32_t output_of(const nyb_model *model, uint32_t op) {
+    return nyb_element_u32(model, list(model, op, NYB_OPERATOR_OUTPUTS), 0);
+}
+
+static uint32_t port_tensor(const nyb_model *model, nyb_vector ports, uint32_t i) {
+    const nyb_table port = nyb_element_table(model, ports, i);
+    return nyb_get_u32(&port, NYB_PORT_TENSOR);
+}
+
+// Tensors are compared with each other for as long as they live. Were that not bounded by the size of the
+// file, a small one could keep a loader busy for hours. An operator takes more than 64 bytes: only networks
+// of thousands of operators most of whose tensors live for a thousand of them would be refused.
+enum { COMPARISONS_PER_BYTE = 16 };
+
+static nyb_status too_many(uint32_t index, nyb_error *why) {
+    return nyb_fail(why, NYB_ERROR_FORMAT, -1, index,
+                    "tensors that live for fewer operators, all together, than 16 per byte of the file",
+                    COMPARISONS_PER_BYTE, COMPARISONS_PER_BYTE);
+}
+
 // Whether tensor `index` holds its value when operator `before` starts: the nearest earlier operator that
 // writes to its bytes must be the one that writes the tensor itself. Takes as long as the tensor lives.
-static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t before, nyb_error *why) {
+static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t before,
+                                uint64_t *comparisons, nyb_error *why) {
     nyb_tensor_info wanted, other;
     if (!nyb_tensor_read(model, index, &wanted)) {
         return nyb_fail(why, NYB_ERROR_FORMAT, before, index,
@@ -82,57 +103,52 @@ static nyb_status check_written(const nyb_model *model, uint32_t index, uint32_t
         return NYB_OK;
     }
     for (uint32_t op = before; op-- > 0;) {
-        const nyb_vector outputs = list(model, op, NYB_OPERATOR_OUTPUTS);
-        for (uint32_t i = 0; i < outputs.count; i++) {
-            const uint32_t written = nyb_element_u32(model, outputs, i);
-            if (written == index) {
-                return NYB_OK;
-            }
-            if (nyb_tensor_read(model, written, &other) && overlap(&wanted, &other)) {
-                return nyb_fail(why, NYB_ERROR_FORMAT, before, index,
-                                "an input that no operator has overwritten", -1, op);
-            }
+        const uint32_t written = output_of(model, op);
+        if (written == index) {
+            return NYB_OK;
+        }
+        if (nyb_tensor_read(model, written, &other) && overlap(&wanted, &other)) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "an input that no operator has overwritten",
+                            -1, op);
+        }
+        if ((*comparisons)-- == 0) {
+            return too_many(index, why);
         }
     }
     const nyb_vector inputs = {model->inputs_at, model->inputs};
     for (uint32_t i = 0; i < inputs.count; i++) {
-        const nyb_table port = nyb_element_table(model, inputs, i);
-        if (nyb_get_u32(&port, NYB_PORT_TENSOR) == index) {
+        if (port_tensor(model, inputs, i) == index) {
             return NYB_OK;
+        }
+        if ((*comparisons)-- == 0) {
+            return too_many(index, why);
         }
     }
     return nyb_fail(why, NYB_ERROR_FORMAT, before, index, "a tensor that is written before it is read", 0,
                     index);
 }
 
-static nyb_status check_operator(const nyb_model *model, uint32_t op, bool in_place, nyb_error *why) {
+static nyb_status check_operator(const nyb_model *model, uint32_t op, bool in_place, uint64_t *comparisons,
+                                 nyb_error *why) {
     const nyb_vector inputs = list(model, op, NYB_OPERATOR_INPUTS);
-    const nyb_vector outputs = list(model, op, NYB_OPERATOR_OUTPUTS);
+    const uint32_t written = output_of(model, op);
+    nyb_tensor_info out, other;
     for (uint32_t i = 0; i < inputs.count; i++) {
-        const nyb_status status = check_written(model, nyb_element_u32(model, inputs, i), op, why);
+        const uint32_t read = nyb_element_u32(model, inputs, i);
+        const nyb_status status = check_written(model, read, op, comparisons, why);
         if (status != NYB_OK) {
             return status;
         }
     }
-    for (uint32_t o = 0; o < outputs.count; o++) {
-        const uint32_t written = nyb_element_u32(model, outputs, o);
-        nyb_tensor_info out, other;
-        if (!nyb_tensor_read(model, written, &out) || out.arena == NYB_NO_ARENA) {
-            return nyb_fail(why, NYB_ERROR_FORMAT, op, written, "an output tensor in the arena", 1, 0);
-        }
-        for (uint32_t i = 0; i < inputs.count; i++) {
-            nyb_tensor_read(model, nyb_element_u32(model, inputs, i), &other);
-            const bool same = in_place && out.arena == other.arena && out.bytes == other.bytes;
-            if (overlap(&out, &other) && !same) {
-                return nyb_fail(why, NYB_ERROR_FORMAT, op, written, "an output apart from the inputs",
-                                (int64_t)other.arena, (int64_t)out.arena);
-            }
-        }
-        for (uint32_t i = 0; i < o; i++) {
-            nyb_tensor_read(model, nyb_element_u32(model, outputs, i), &other);
-            if (overlap(&out, &other)) {
-                return nyb_fail(why, NYB_ERROR_FORMAT, op, written, "outputs apart from each other", i, o);
-            }
+    if (!nyb_tensor_read(model, written, &out) || out.arena == NYB_NO_ARENA) {
+        return nyb_fail(why, NYB_ERROR_FORMAT, op, written, "an output tensor in the arena", 1, 0);
+    }
+    for (uint32_t i = 0; i < inputs.count; i++) {
+        nyb_tensor_read(model, nyb_element_u32(model, inputs, i), &other);
+        const bool same = in_place && out.arena == other.arena && out.bytes == other.bytes;
+        if (overlap(&out, &other) && !same) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, op, written, "an output apart from the inputs",
+                            (int64_t)other.arena, (int64_t)out.arena);
         }
     }
     return NYB_OK;
@@ -163,8 +179,11 @@ static nyb_status check_tensors(const nyb_model *model, nyb_error *why) {
 static nyb_status check_connections(const nyb_model *model, nyb_error *why) {
     uint64_t connections = 0;
     for (uint32_t op = 0; op < model->operators; op++) {
-        connections += (uint64_t)list(model, op, NYB_OPERATOR_INPUTS).count +
-                       list(model, op, NYB_OPERATOR_OUTPUTS).count;
+        const uint32_t outputs = list(model, op, NYB_OPERATOR_OUTPUTS).count;
+        if (outputs != 1) {
+            return nyb_fail(why, NYB_ERROR_FORMAT, op, -1, "one output", 1, outputs);
+        }
+        connections += (uint64_t)list(model, op, NYB_OPERATOR_INPUTS).count + 1;
         if (connections > model->size / sizeof(uint32_t)) {
             return nyb_fail(why, NYB_ERROR_FORMAT, op, -1, "inputs and outputs of its own for every operator",
                             (int64_t)(model->size / sizeof(uint32_t)), (int64_t)connections);
@@ -183,48 +202,45 @@ static nyb_status check_ports(const nyb_model *model, nyb_vector ports, nyb_erro
     return NYB_OK;
 }
 
-nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t kind), nyb_error *why) {
-    nyb_tensor_info info, other;
+static nyb_status check_inputs(const nyb_model *model, uint64_t *comparisons, nyb_error *why) {
     const nyb_vector inputs = {model->inputs_at, model->inputs};
-    const nyb_vector outputs = {model->outputs_at, model->outputs};
-    nyb_status status = check_tensors(model, why);
-    status = status == NYB_OK ? check_connections(model, why) : status;
-    status = status == NYB_OK ? check_ports(model, inputs, why) : status;
-    status = status == NYB_OK ? check_ports(model, outputs, why) : status;
-    if (status != NYB_OK) {
-        return status;
-    }
+    nyb_tensor_info info, other;
     for (uint32_t i = 0; i < inputs.count; i++) {
-        const nyb_table port = nyb_element_table(model, inputs, i);
-        const uint32_t index = nyb_get_u32(&port, NYB_PORT_TENSOR);
+        const uint32_t index = port_tensor(model, inputs, i);
         if (!nyb_tensor_read(model, index, &info) || info.arena == NYB_NO_ARENA || info.bytes == 0) {
             return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "an input in the arena that has elements", 1,
                             0);
         }
         for (uint32_t j = 0; j < i; j++) {
-            const nyb_table earlier = nyb_element_table(model, inputs, j);
-            if (nyb_tensor_read(model, nyb_get_u32(&earlier, NYB_PORT_TENSOR), &other) &&
-                overlap(&info, &other)) {
+            if (nyb_tensor_read(model, port_tensor(model, inputs, j), &other) && overlap(&info, &other)) {
                 return nyb_fail(why, NYB_ERROR_FORMAT, -1, index, "inputs apart from each other", j, i);
+            }
+            if ((*comparisons)-- == 0) {
+                return too_many(index, why);
             }
         }
     }
-    for (uint32_t op = 0; op < model->operators; op++) {
+    return NYB_OK;
+}
+
+nyb_status nyb_structure_check(const nyb_model *model, bool (*in_place)(uint32_t kind), nyb_error *why) {
+    const nyb_vector inputs = {model->inputs_at, model->inputs};
+    const nyb_vector outputs = {model->outputs_at, model->outputs};
+    uint64_t comparisons = COMPARISONS_PER_BYTE * (uint64_t)model->size;
+    nyb_status status = check_tensors(model, why);
+    status = status == NYB_OK ? check_connections(model, why) : status;
+    status = status == NYB_OK ? check_ports(model, inputs, why) : status;
+    status = status == NYB_OK ? check_ports(model, outputs, why) : status;
+    status = status == NYB_OK ? check_inputs(model, &comparisons, why) : status;
+    for (uint32_t op = 0; status == NYB_OK && op < model->operators; op++) {
         const nyb_table table = nyb_operator_table(model, op);
         const bool over = in_place(nyb_get_u8(&table, NYB_OPERATOR_OPTIONS_TYPE));
-        status = check_operator(model, op, over, why);
-        if (status != NYB_OK) {
-            return status;
-        }
+        status = check_operator(model, op, over, &comparisons, why);
     }
-    for (uint32_t i = 0; i < outputs.count; i++) {
-        const nyb_table port = nyb_element_table(model, outputs, i);
-        status = check_written(model, nyb_get_u32(&port, NYB_PORT_TENSOR), model->operators, why);
-        if (status != NYB_OK) {
-            return status;
-        }
+    for (uint32_t i = 0; status == NYB_OK && i < outputs.count; i++) {
+        status = check_written(model, port_tensor(model, outputs, i), model->operators, &comparisons, why);
     }
-    return NYB_OK;
+    return status;
 }
 
 nyb_status nyb_structure_hash(const nyb_model *model, nyb_error *why) {

@@ -41,10 +41,9 @@ nyb_status nyb_model_open(nyb_model *model, const void *data, size_t size, nyb_e
         const nyb_op *op = nyb_op_of(node.kind);
         if (op == NULL) {
             status = nyb_fail(why, NYB_ERROR_UNSUPPORTED, i, -1, "an operator of this build", 0, node.kind);
-        } else if (node.inputs.count < op->inputs_min || node.inputs.count > op->inputs_max ||
-                   node.outputs.count != 1) {
-            status = nyb_node_fail(&node, why, "as many inputs as the operator takes, and one output",
-                                   op->inputs_min, node.inputs.count);
+        } else if (node.inputs.count < op->inputs_min || node.inputs.count > op->inputs_max) {
+            status = nyb_node_fail(&node, why, "as many inputs as the operator takes", op->inputs_min,
+                                   node.inputs.count);
         } else if (nyb_node_output(&node, 0).elements == 0) {
             // Loops over an empty output could still be long, and there is nothing to compute.
             status = nyb_node_fail(&node, why, "an output that has elements", 1, 0);

@@ -8,6 +8,7 @@ import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ import pytest
 
 import nybble
 from models.small import small_graph
+from nybble import ops
+from nybble.compile import compile_graph
 from nybble.convert import convert_graph, write_whole
+from nybble.emit import emit_nyb
+from nybble.graph import DType, Graph, Node, Port, Quantization, Tensor
 
 pytest.importorskip("nybble._core", reason="the extension is not built")
 
@@ -72,6 +77,26 @@ def test_a_changed_weight_is_found_by_verify() -> None:
 def test_what_is_no_model_is_refused(content: bytes) -> None:
     with pytest.raises(nybble.ModelError):
         nybble.load(content)
+
+
+def test_a_network_that_takes_long_to_check_is_refused() -> None:
+    """A chain of maxima, then very many inputs that are all the network's first tensor."""
+    scale = Quantization.per_tensor(0.1, 0)
+    names = [f"x{i}" for i in range(300)]
+    tensors = [Tensor(name, DType.INT8, (1, 1), scale) for name in names]
+    chain = [Node(ops.Maximum(), (a, a), (b,)) for a, b in pairwise(names)]
+
+    def model(inputs: int) -> bytes:
+        joined = Tensor("y", DType.INT8, (1, inputs + 1), scale)
+        last = Node(ops.Concat(1), (names[0],) * inputs + (names[-1],), ("y",))
+        graph = Graph(
+            {t.name: t for t in (*tensors, joined)}, (*chain, last), (Port("x0", "x0"),), (Port("y", "y"),)
+        )
+        return emit_nyb(compile_graph(graph), "test")
+
+    nybble.load(model(100)).invoke()
+    with pytest.raises(nybble.ModelError, match="live for fewer operators"):
+        nybble.load(model(5000))
 
 
 def test_another_version_is_refused() -> None:
