@@ -310,6 +310,7 @@ PYBIND11_MODULE(_core, m) {
     py::register_exception<ModelFault>(m, "ModelFault", PyExc_ValueError);
     m.def("cpu_detect", &nyb_cpu_detect);
     m.def("cpu_parse", &parse_cpu);
+    m.def("resident_bytes", &nyb_resident_bytes);
     m.def("session_bytes", [](const Model &model, uint32_t cpu, uint32_t threads) {
         const nyb_parallel parallel = {nullptr, nullptr, threads, 0};
         const nyb_options options = {cpu, &parallel};

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from . import _core
 from .graph import ModelError
 
-__all__ = ["Layer", "Port", "Session", "cpu_levels", "load_nyb"]
+__all__ = ["Layer", "Port", "Session", "cpu_levels", "load_nyb", "resident_bytes"]
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +34,11 @@ def _has(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def resident_bytes() -> int:
+    """Bytes of this process that are in memory, mapped files included; 0 where the system does not say."""
+    return int(_core.resident_bytes())
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,12 @@ static times sorted(uint64_t *samples, uint32_t runs) {
     return (times){samples[runs / 2], samples[0], samples[runs - 1]};
 }
 
+// What the first load and the first invocation took of this process.
+typedef struct loading {
+    uint64_t nanoseconds; // from the path to a session ready to run
+    size_t resident;      // bytes that came into memory until the end of the first invocation
+} loading;
+
 // Random bytes (xorshift32, Marsaglia 2003); inputs have to be written before every invocation.
 static void write_inputs(const loaded *m) {
     uint32_t state = 2463534242u;
@@ -36,10 +42,21 @@ static void write_inputs(const loaded *m) {
     }
 }
 
+static int load_and_invoke(loaded *m, const char *path, const machine *here, loading *load) {
+    const size_t before = nyb_resident_bytes();
+    const uint64_t start = nyb_clock_ns();
+    const int code = model_load(m, path, here);
+    load->nanoseconds = nyb_clock_ns() - start;
+    if (code == EXIT_OK) {
+        write_inputs(m);
+        nyb_invoke(&m->session);
+        load->resident = nyb_resident_bytes() - before;
+    }
+    return code;
+}
+
 // samples: `runs` of whole invocations, then `runs` of each operator.
 static void measure(loaded *m, uint32_t runs, uint64_t *samples) {
-    write_inputs(m);
-    nyb_invoke(&m->session);
     for (uint32_t r = 0; r < runs; r++) {
         write_inputs(m);
         const uint64_t start = nyb_clock_ns();
@@ -63,6 +80,7 @@ static double gmacs(uint64_t macs, uint64_t nanoseconds) {
 
 typedef struct report {
     const loaded *m;
+    const loading *load;
     uint32_t threads;
     uint32_t runs;
     times whole;
@@ -77,8 +95,9 @@ static double share(const report *r, uint32_t op) {
     return r->sum > 0 ? (double)median(r, op) / (double)r->sum : 0;
 }
 
-static report evaluate(const loaded *m, const machine *here, uint32_t runs, uint64_t *samples) {
-    report r = {m, here->threads, runs, sorted(samples, runs), 0, 0, samples + runs};
+static report evaluate(const loaded *m, const loading *load, const machine *here, uint32_t runs,
+                       uint64_t *samples) {
+    report r = {m, load, here->threads, runs, sorted(samples, runs), 0, 0, samples + runs};
     for (uint32_t i = 0; i < m->model.operators; i++) {
         sorted(samples + (size_t)(i + 1) * runs, runs);
         r.macs += nyb_describe(&m->session, i).macs;
@@ -95,6 +114,9 @@ static void print_json(const report *r) {
     printf("  \"median_ns\": %llu,\n  \"min_ns\": %llu,\n  \"max_ns\": %llu,\n",
            (unsigned long long)r->whole.median, (unsigned long long)r->whole.minimum,
            (unsigned long long)r->whole.maximum);
+    printf("  \"load_ns\": %llu,\n  \"resident_bytes\": %llu,\n  \"arena_bytes\": %llu,\n",
+           (unsigned long long)r->load->nanoseconds, (unsigned long long)r->load->resident,
+           (unsigned long long)r->m->arena_bytes);
     printf("  \"macs\": %llu,\n  \"gmacs_per_second\": %.6g,\n  \"operators\": [",
            (unsigned long long)r->macs, gmacs(r->macs, r->whole.median));
     for (uint32_t i = 0; i < r->m->model.operators; i++) {
@@ -112,9 +134,12 @@ static void print_json(const report *r) {
 static void print_table(const report *r) {
     printf("%s: %lu runs, %s, threads: %lu\n", r->m->path, (unsigned long)r->runs,
            cpu_level(r->m->options.cpu), (unsigned long)r->threads);
-    printf("median %llu ns, min %llu ns, max %llu ns; %.3f GMAC/s\n\n", (unsigned long long)r->whole.median,
+    printf("median %llu ns, min %llu ns, max %llu ns; %.3f GMAC/s\n", (unsigned long long)r->whole.median,
            (unsigned long long)r->whole.minimum, (unsigned long long)r->whole.maximum,
            gmacs(r->macs, r->whole.median));
+    printf("loaded in %llu ns; memory grew by %llu bytes: arena %llu, file %llu\n\n",
+           (unsigned long long)r->load->nanoseconds, (unsigned long long)r->load->resident,
+           (unsigned long long)r->m->arena_bytes, (unsigned long long)r->m->file.size);
     printf("%3s  %-17s  %-15s  %-28s  %12s  %12s  %6s  %7s\n", "#", "kind", "variant", "name", "MACs", "ns",
            "share", "GMAC/s");
     for (uint32_t i = 0; i < r->m->model.operators; i++) {
@@ -142,7 +167,8 @@ int bench_run(const command *self, int count, char **arguments) {
     if (!options_read(self, options, &count, arguments, &code)) {
         return code;
     }
-    code = model_load(&m, arguments[0], &here);
+    loading load;
+    code = load_and_invoke(&m, arguments[0], &here, &load);
     if (code != EXIT_OK) {
         return code;
     }
@@ -153,7 +179,7 @@ int bench_run(const command *self, int count, char **arguments) {
         code = EXIT_FAULT;
     } else {
         measure(&m, runs, samples);
-        const report result = evaluate(&m, &here, runs, samples);
+        const report result = evaluate(&m, &load, &here, runs, samples);
         if (json) {
             print_json(&result);
         } else {

@@ -23,6 +23,8 @@ uint32_t nyb_cpu_detect(void) {
 
 size_t nyb_page_bytes(void) { return 0; }
 
+size_t nyb_resident_bytes(void) { return 0; }
+
 // A clock that stands still; a program that measures defines its own.
 __attribute__((weak)) uint64_t nyb_clock_ns(void) { return 0; }
 

@@ -19,6 +19,9 @@ bool nyb_cpu_parse(const char *name, uint32_t *cpu);
 // Bytes of a memory page; 0 where memory has no pages.
 size_t nyb_page_bytes(void);
 
+// Bytes of this process that are in memory, files that it mapped included; 0 where the system does not say.
+size_t nyb_resident_bytes(void);
+
 // Nanoseconds of a clock that only goes forward.
 uint64_t nyb_clock_ns(void);
 

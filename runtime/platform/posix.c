@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "platform/platform.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -53,6 +54,20 @@ size_t nyb_page_bytes(void) {
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
+size_t nyb_resident_bytes(void) {
+    // Linux, exact; /proc/self/statm may lag by some hundred pages.
+    FILE *sums = fopen("/proc/self/smaps_rollup", "r");
+    char line[128];
+    unsigned long kilobytes = 0;
+    while (sums != NULL && fgets(line, sizeof line, sums) != NULL &&
+           sscanf(line, "Rss: %lu", &kilobytes) != 1) {
+    }
+    if (sums != NULL) {
+        fclose(sums);
+    }
+    return (size_t)kilobytes * 1024;
+}
+
 uint64_t nyb_clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -90,7 +105,20 @@ void nyb_file_unmap(nyb_file *file) {
 
 void *nyb_memory(size_t bytes) {
     void *memory = NULL;
-    return posix_memalign(&memory, NYB_ALIGNMENT, bytes ? bytes : 1) == 0 ? memory : NULL;
+    if (posix_memalign(&memory, NYB_ALIGNMENT, bytes ? bytes : 1) != 0) {
+        return NULL;
+    }
+#if defined(MADV_POPULATE_WRITE)
+    // All of it is about to be written: its pages come in one call, not in one fault each. A larger arena may
+    // be more than the machine has, and fails when it is used.
+    const uintptr_t page = nyb_page_bytes();
+    const uintptr_t start = ((uintptr_t)memory + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
+    if (end > start && bytes <= (size_t)64 << 20) {
+        madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+    }
+#endif
+    return memory;
 }
 
 void nyb_memory_free(void *memory) { free(memory); }

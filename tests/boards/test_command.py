@@ -89,6 +89,8 @@ def test_bench_counts_its_operators(nyb: Program, small: Path) -> None:
     found = json.loads(nyb("bench", small, "--runs", "3", "--json").stdout)
     assert found["runs"] == 3
     assert found["min_ns"] <= found["median_ns"] <= found["max_ns"]
+    assert found["load_ns"] > 0
+    assert found["arena_bytes"] == nybble.load(small).arena_bytes
     assert [o["kind"] for o in found["operators"]] == ["Conv2d", "Reshape"]
     assert found["macs"] == sum(o["macs"] for o in found["operators"]) == 16 * 3 * 18
     assert nyb("bench", small, "--runs", "3").returncode == 0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -568,6 +569,11 @@ def test_bench_prints_the_profile(model: Path) -> None:
     output = cli("bench", model, "--runs", 2, "--cpu", "scalar").output
     assert "2 runs, scalar, 1 thread\n" in output
     assert "median" in output
+    assert re.search(
+        rf"^loaded in [\d.]+ \w?s; memory grew by [\d,]+ bytes: arena [\d,]+, file {model.stat().st_size:,}$",
+        output,
+        re.M,
+    )
     conv = next(line for line in output.splitlines() if " Conv2d " in line)
     assert "864" in conv
     assert "%" in conv
@@ -578,6 +584,8 @@ def test_bench_json(model: Path) -> None:
     assert document["runs"] == 3
     assert document["threads"] == 2
     assert document["cpu"] == cpu_levels()[-1]
+    assert document["arena_bytes"] == nybble.load(model, threads=2).arena_bytes
+    assert document["load_ns"] > 0
     assert 0 < document["min_ns"] <= document["median_ns"] <= document["max_ns"]
     assert [o["macs"] for o in document["operators"]] == [864, 0]
     assert sum(o["share"] for o in document["operators"]) == pytest.approx(1)

@@ -28,20 +28,27 @@ def bench(model: Path, runs: int, threads: int, cpu: str | None, as_json: bool) 
     Example:
       nybble bench mobilenet.nyb --runs 200 --threads 2
     """
-    from .. import load
-    from ..measure.bench import benchmark
+    from ..measure.bench import benchmark, measure_loading
+    from ..measure.conversion import as_nyb
     from ..session import cpu_levels
 
-    result = benchmark(load(model, threads=threads, cpu=cpu), runs)
+    session, loading = measure_loading(as_nyb(model), threads=threads, cpu=cpu)
+    result = benchmark(session, runs)
     level = cpu if cpu is not None else cpu_levels()[-1]
     if as_json:
-        print_json({"file": str(model), "cpu": level, "threads": threads, **result.document()})
+        print_json(
+            {"file": str(model), "cpu": level, "threads": threads, **loading.document(), **result.document()}
+        )
         return
     times = result.invocation
     click.echo(f"{model}: {runs} runs, {level}, {threads} thread{'s' if threads > 1 else ''}")
     click.echo(
         f"median {duration_text(times.median)}, min {duration_text(times.minimum)}, "
         f"max {duration_text(times.maximum)}; {result.gmacs_per_second:.3f} GMAC/s"
+    )
+    click.echo(
+        f"loaded in {duration_text(loading.nanoseconds)}; memory grew by {count_text(loading.resident_bytes)} bytes: "
+        f"arena {count_text(loading.arena_bytes)}, file {count_text(loading.model_bytes)}"
     )
     click.echo()
     columns = (

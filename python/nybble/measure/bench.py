@@ -7,13 +7,17 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..session import Layer, Session
+from ..session import Layer, Session, load_nyb, resident_bytes
 from .stimulus import random_inputs
 
 #: Invocations before the first measured one: caches, page faults, clock frequency.
 WARM_UP_RUNS = 3
+
+#: Loads to measure, besides the first.
+LOADS = 9
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,26 @@ class Times:
     @staticmethod
     def of(nanoseconds: Sequence[int]) -> Times:
         return Times(statistics.median(nanoseconds), min(nanoseconds), max(nanoseconds))
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What it takes to have a model ready: nanoseconds from the path or the bytes to a session (median), the bytes of
+    this process that came into memory until the end of the first invocation (0 where the system does not say), the
+    arena and the model among them."""
+
+    nanoseconds: float
+    resident_bytes: int
+    arena_bytes: int
+    model_bytes: int
+
+    def document(self) -> Mapping[str, Any]:
+        """The same as JSON values."""
+        return {
+            "load_ns": self.nanoseconds,
+            "resident_bytes": self.resident_bytes,
+            "arena_bytes": self.arena_bytes,
+        }
 
 
 @dataclass(frozen=True)
@@ -80,6 +104,25 @@ class Benchmark:
                 for time in self.layers
             ],
         }
+
+
+def measure_loading(
+    model: Path | bytes, *, threads: int = 1, cpu: str | None = None
+) -> tuple[Session, Loading]:
+    """Load a .nyb model some times over; returns the first session."""
+    size = len(model) if isinstance(model, bytes) else model.stat().st_size
+    before = resident_bytes()
+    session = load_nyb(model, threads=threads, cpu=cpu)
+    session.invoke()
+    grown = max(0, resident_bytes() - before)
+
+    def load() -> int:
+        start = time.perf_counter_ns()
+        load_nyb(model, threads=threads, cpu=cpu)
+        return time.perf_counter_ns() - start
+
+    times = [load() for _ in range(LOADS)]
+    return session, Loading(statistics.median(times), grown, session.arena_bytes, size)
 
 
 def benchmark(session: Session, runs: int) -> Benchmark:
