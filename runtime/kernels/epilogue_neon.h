@@ -10,6 +10,9 @@
 // because
 //   p - 2^30 = p + 2^30 - 2^31. An x of 0 or more takes no -1, also where acc < 0: then x = 0, and
 //   2^(e-1) - 1 and 2^(e-1) both are 0 after the shift. So: sqrdmulh, ssra of the sign, srshl.
+// - nudge 2^30 and a clamp that begins at the zero point or above (relu): without the -1 a negative
+// accumulator
+//   still gives x <= 0 and a result of at most 0, which the clamp makes the minimum. So: sqrdmulh, srshl.
 // Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a shift below 32 (real
 // multipliers of 1/2 and more) goes through 64-bit products.
 #ifndef NYB_KERNELS_EPILOGUE_NEON_H
@@ -30,7 +33,12 @@ NYB_INLINE int32x4_t nyb_sub4(int32x4_t a, int32x4_t b) {
     return vreinterpretq_s32_u32(vsubq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
 }
 
-typedef enum nyb_scaling { NYB_SCALING_SINGLE, NYB_SCALING_DOUBLE, NYB_SCALING_WIDE } nyb_scaling;
+typedef enum nyb_scaling {
+    NYB_SCALING_SINGLE,
+    NYB_SCALING_RELU,
+    NYB_SCALING_DOUBLE,
+    NYB_SCALING_WIDE
+} nyb_scaling;
 
 // What follows the accumulators of a panel of 8 channels, of which `width` exist.
 typedef struct nyb_panel_output {
@@ -54,7 +62,9 @@ NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, cons
         .shifts = shifts,
         .output = output,
         .width = width,
-        .scaling = output->nudge == 0 ? NYB_SCALING_SINGLE : NYB_SCALING_DOUBLE,
+        .scaling = output->nudge == 0                      ? NYB_SCALING_SINGLE
+                   : output->minimum >= output->zero_point ? NYB_SCALING_RELU
+                                                           : NYB_SCALING_DOUBLE,
         .zero_point = vdupq_n_s16((int16_t)output->zero_point),
         .minimum = vdupq_n_s8((int8_t)output->minimum),
         .maximum = vdupq_n_s8((int8_t)output->maximum),
@@ -126,29 +136,41 @@ nyb_finish_wide(const int32_t (*acc)[8], int rows, const int32_t *multipliers, c
     }
 }
 
-NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const bool twice,
-                                  const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
-    int16x8_t narrow[8];
-    NYB_EACH (i, rows) {
-        int32x4_t v[2];
-        NYB_EACH (q, 2) {
-            v[q] = acc[i][q];
-            if (twice) {
-                v[q] = vqrdmulhq_s32(v[q], panel->multiplier[q]);
-                v[q] = vsraq_n_s32(v[q], v[q], 31);
-            } else {
-                v[q] = vqdmulhq_s32(v[q], panel->multiplier[q]);
-            }
-            v[q] = vrshlq_s32(v[q], panel->down[q]);
-        }
-        // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
-        narrow[i] = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(v[0]), v[1]), panel->zero_point);
+// Four accumulators -> four results without zero point; not for NYB_SCALING_WIDE.
+NYB_INLINE int32x4_t nyb_scale4(int32x4_t acc, int32x4_t multiplier, int32x4_t down,
+                                const nyb_scaling scaling) {
+    if (scaling == NYB_SCALING_SINGLE) {
+        acc = vqdmulhq_s32(acc, multiplier);
+    } else {
+        acc = vqrdmulhq_s32(acc, multiplier);
     }
+    if (scaling == NYB_SCALING_DOUBLE) {
+        acc = vsraq_n_s32(acc, acc, 31);
+    }
+    return vrshlq_s32(acc, down);
+}
+
+// Eight results with their zero point.
+NYB_INLINE int16x8_t nyb_scale_row(const int32x4_t acc[2], const nyb_panel_output *panel,
+                                   const nyb_scaling scaling) {
+    const int32x4_t low = nyb_scale4(acc[0], panel->multiplier[0], panel->down[0], scaling);
+    const int32x4_t high = nyb_scale4(acc[1], panel->multiplier[1], panel->down[1], scaling);
+    // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
+    return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(low), high), panel->zero_point);
+}
+
+NYB_INLINE int8x16_t nyb_clamp16(int8x16_t x, const nyb_panel_output *panel) {
+    return vmaxq_s8(vminq_s8(x, panel->maximum), panel->minimum);
+}
+
+NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const nyb_scaling scaling,
+                                  const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
     int8x16_t x[4];
     NYB_EACH (h, (rows + 1) / 2) {
-        const int8x8_t even = vqmovn_s16(narrow[2 * h]);
-        x[h] = 2 * h + 1 < rows ? vqmovn_high_s16(even, narrow[2 * h + 1]) : vcombine_s8(even, vdup_n_s8(0));
-        x[h] = vmaxq_s8(vminq_s8(x[h], panel->maximum), panel->minimum);
+        const int8x8_t even = vqmovn_s16(nyb_scale_row(acc[2 * h], panel, scaling));
+        x[h] = 2 * h + 1 < rows ? vqmovn_high_s16(even, nyb_scale_row(acc[2 * h + 1], panel, scaling))
+                                : vcombine_s8(even, vdup_n_s8(0));
+        x[h] = nyb_clamp16(x[h], panel);
     }
     nyb_store_rows(c, c_stride, x, rows, panel->width);
 }
@@ -156,10 +178,12 @@ NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const boo
 // Finishes `rows` (a constant, 1 to 8) rows of accumulators of one panel; c: of the panel's first channel.
 NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_panel_output *panel, int8_t *c,
                                 size_t c_stride) {
-    if (panel->scaling == NYB_SCALING_DOUBLE) {
-        nyb_finish_narrow(acc, rows, true, panel, c, c_stride);
+    if (panel->scaling == NYB_SCALING_RELU) {
+        nyb_finish_narrow(acc, rows, NYB_SCALING_RELU, panel, c, c_stride);
+    } else if (panel->scaling == NYB_SCALING_DOUBLE) {
+        nyb_finish_narrow(acc, rows, NYB_SCALING_DOUBLE, panel, c, c_stride);
     } else if (panel->scaling == NYB_SCALING_SINGLE) {
-        nyb_finish_narrow(acc, rows, false, panel, c, c_stride);
+        nyb_finish_narrow(acc, rows, NYB_SCALING_SINGLE, panel, c, c_stride);
     } else {
         int32_t sums[8][8];
         NYB_EACH (i, rows) {
@@ -168,6 +192,31 @@ NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_p
         }
         nyb_finish_wide((const int32_t(*)[8])sums, rows, panel->multipliers, panel->shifts, panel->output, c,
                         c_stride, panel->width);
+    }
+}
+
+NYB_INLINE void nyb_finish_both(int32x4_t (*first)[2], int32x4_t (*second)[2], const int rows,
+                                const nyb_scaling scaling, const nyb_panel_output panels[2], int8_t *c,
+                                size_t c_stride) {
+    NYB_EACH (i, rows) {
+        const int8x8_t low = vqmovn_s16(nyb_scale_row(first[i], &panels[0], scaling));
+        const int8x16_t x = vqmovn_high_s16(low, nyb_scale_row(second[i], &panels[1], scaling));
+        vst1q_s8(c + (size_t)i * c_stride, nyb_clamp16(x, &panels[0]));
+    }
+}
+
+// Finishes rows of two complete neighbouring panels.
+NYB_INLINE void nyb_finish_two_panels(int32x4_t (*first)[2], int32x4_t (*second)[2], const int rows,
+                                      const nyb_panel_output panels[2], int8_t *c, size_t c_stride) {
+    if (panels[0].scaling != panels[1].scaling || panels[0].scaling == NYB_SCALING_WIDE) {
+        nyb_finish_rows(first, rows, &panels[0], c, c_stride);
+        nyb_finish_rows(second, rows, &panels[1], c + 8, c_stride);
+    } else if (panels[0].scaling == NYB_SCALING_RELU) {
+        nyb_finish_both(first, second, rows, NYB_SCALING_RELU, panels, c, c_stride);
+    } else if (panels[0].scaling == NYB_SCALING_DOUBLE) {
+        nyb_finish_both(first, second, rows, NYB_SCALING_DOUBLE, panels, c, c_stride);
+    } else {
+        nyb_finish_both(first, second, rows, NYB_SCALING_SINGLE, panels, c, c_stride);
     }
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise 2D convolution, an output line at a time. Meaning: python/nybble/ops/depthwise_conv2d.py.
+// Depthwise 2D convolution, a strip of output lines at a time. Meaning:
+// python/nybble/ops/depthwise_conv2d.py.
 #include "base/packed.h"
 #include "kernels/depthwise/depthwise.h"
 #include "ops/weights.h"
+
+// Input lines that are staged at once: within the second cache, several output lines each.
+enum { STRIP_BYTES = 1 << 16 };
 
 typedef struct depthwise_plan {
     nyb_weights weights;
@@ -11,16 +15,63 @@ typedef struct depthwise_plan {
     const nyb_depthwise_variant *kernel;
     const int8_t *x;
     int8_t *y;
+    uint32_t images;
     uint32_t height, width, channels;
     uint32_t out_height, out_width;
-    uint32_t lines;    // of the output, over the batch
-    uint32_t per_task; // lines of one task
-    // Scratch of a thread: widened weights, then tap pointers of a line, then a pixel of padding.
-    size_t taps_at;
-    size_t padding_at;
+    uint32_t strip;    // output lines of a task
+    uint32_t strips;   // of an image
+    size_t line_bytes; // of an input line as the kernel sees it
+    size_t strip_at;   // scratch: unpacked weights, then a strip of input lines with their padding
     size_t scratch_bytes;
+    bool padded; // taps lie beyond the input
     int8_t pad_value;
 } depthwise_plan;
+
+// Input lines from the first to the last that `count` output lines need.
+static uint64_t lines_of(const nyb_window *v, uint32_t count) {
+    return (uint64_t)(count - 1) * v->stride_height + (uint64_t)(v->height - 1) * v->dilation_height + 1;
+}
+
+// Staged lines of a strip: with a dilation only those that its one output line needs.
+static uint64_t staged_of(const nyb_window *v, uint32_t count) {
+    return v->dilation_height == 1 ? lines_of(v, count) : v->height;
+}
+
+// Decides on padding and the size of strips; false where scratch memory would not fit this machine.
+static bool measure(depthwise_plan *p, uint32_t threads) {
+    const nyb_window *v = &p->window;
+    const uint64_t columns =
+        (uint64_t)(p->out_width - 1) * v->stride_width + (uint64_t)(v->width - 1) * v->dilation_width + 1;
+    p->padded =
+        v->pad_top > 0 || v->pad_left > 0 || columns > p->width || lines_of(v, p->out_height) > p->height;
+    p->strip = threads == 1 ? p->out_height
+                            : (uint32_t)((p->out_height + 2 * (uint64_t)threads - 1) / (2 * threads));
+    const uint64_t weights =
+        p->weights.bits == 8 ? 0 : (uint64_t)p->weights.padded_outputs * p->weights.depth;
+    const uint64_t limit = SIZE_MAX / 4;
+    uint64_t staged = 0;
+    p->line_bytes = (size_t)p->width * p->channels;
+    if (p->padded) {
+        if (columns > limit / p->channels || staged_of(v, 1) > limit / (columns * p->channels)) {
+            return false;
+        }
+        p->line_bytes = (size_t)columns * p->channels;
+        if (v->dilation_height > 1) {
+            p->strip = 1;
+        }
+        while (p->strip > 1 && staged_of(v, p->strip) > STRIP_BYTES / p->line_bytes) {
+            p->strip--;
+        }
+        staged = staged_of(v, p->strip) * p->line_bytes;
+    }
+    if (weights > limit) {
+        return false;
+    }
+    p->strips = p->out_height / p->strip + (p->out_height % p->strip != 0);
+    p->strip_at = nyb_aligned((size_t)weights);
+    p->scratch_bytes = p->strip_at + nyb_aligned((size_t)staged);
+    return true;
+}
 
 static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
@@ -53,21 +104,15 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
         return nyb_node_fail(node, why, "a pad value within int8 and an output below 2^32 elements", 0, pad);
     }
     plan->pad_value = (int8_t)pad;
+    plan->images = y.elements > 0 ? y.shape[0] : 0;
     plan->height = x.shape[1];
     plan->width = x.shape[2];
     plan->channels = x.shape[3];
     plan->out_height = y.shape[1];
     plan->out_width = y.shape[2];
-    plan->lines = y.shape[0] * y.shape[1];
-    const uint64_t weights = (uint64_t)w->padded_outputs * taps * sizeof(int16_t);
-    const uint64_t pointers = (uint64_t)plan->out_width * taps * sizeof(const int8_t *);
-    if (weights > SIZE_MAX / 4 || pointers > SIZE_MAX / 4) {
-        return nyb_node_fail(node, why, "scratch memory that fits this machine", (int64_t)SIZE_MAX / 4,
-                             (int64_t)pointers);
+    if (plan->images > 0 && !measure(plan, 1)) {
+        return nyb_node_fail(node, why, "scratch memory that fits this machine", (int64_t)SIZE_MAX / 4, 0);
     }
-    plan->taps_at = nyb_aligned((size_t)weights);
-    plan->padding_at = plan->taps_at + nyb_aligned((size_t)pointers);
-    plan->scratch_bytes = plan->padding_at + nyb_aligned(plan->channels);
     return NYB_OK;
 }
 
@@ -84,14 +129,14 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     p->kernel = nyb_depthwise_pick(setup->options->cpu);
-    // Each task widens the weights for itself, so there are as few tasks as keep the threads busy.
-    const uint64_t threads = nyb_threads(setup->options);
-    p->per_task = threads == 1 ? p->lines : (uint32_t)((p->lines + 2 * threads - 1) / (2 * threads));
+    if (p->images > 0) {
+        measure(p, nyb_threads(setup->options));
+    }
     return p->scratch_bytes;
 }
 
-// int8, int4 or int2 weights minus their zero point, as int16 in the same panels.
-static void widen(const nyb_weights *w, int16_t *wide) {
+// int4 or int2 weights as int8 in the same panels.
+static void unpack(const nyb_weights *w, int8_t *to) {
     const uint32_t planes = 8 / w->bits;
     const uint32_t panels = w->padded_outputs / w->nr;
     const uint8_t *byte = w->data;
@@ -99,30 +144,25 @@ static void widen(const nyb_weights *w, int16_t *wide) {
         for (uint32_t first = 0; first < w->depth; first += planes, byte += NYB_DEPTHWISE_NR) {
             for (uint32_t plane = 0; plane < planes && first + plane < w->depth; plane++) {
                 for (uint32_t j = 0; j < NYB_DEPTHWISE_NR; j++) {
-                    *wide++ = (int16_t)(nyb_unpack(byte[j], w->bits, plane) - w->zero_point);
+                    *to++ = (int8_t)nyb_unpack(byte[j], w->bits, plane);
                 }
             }
         }
     }
 }
 
-// Pointers to the taps of every pixel of one output line.
-static void point(const depthwise_plan *p, uint32_t line, const int8_t *padding, const int8_t **taps) {
-    const nyb_window *v = &p->window;
-    const uint32_t oy = line % p->out_height;
-    const int8_t *image = p->x + (size_t)(line / p->out_height) * p->height * p->width * p->channels;
-    const int64_t top = (int64_t)oy * v->stride_height - v->pad_top;
-    for (uint32_t ox = 0; ox < p->out_width; ox++) {
-        const int64_t left = (int64_t)ox * v->stride_width - v->pad_left;
-        for (uint32_t i = 0; i < v->height; i++) {
-            const int64_t iy = top + (int64_t)i * v->dilation_height;
-            for (uint32_t j = 0; j < v->width; j++) {
-                const int64_t ix = left + (int64_t)j * v->dilation_width;
-                const bool inside = iy >= 0 && iy < p->height && ix >= 0 && ix < p->width;
-                *taps++ = inside ? image + ((size_t)iy * p->width + (size_t)ix) * p->channels : padding;
-            }
-        }
+// Copies input line iy, which may lie beyond the image, with its padding.
+static void stage_line(const depthwise_plan *p, const int8_t *image, int64_t iy, int8_t *to) {
+    const size_t pixels = p->line_bytes / p->channels;
+    const size_t left = p->window.pad_left < pixels ? p->window.pad_left : pixels;
+    size_t middle = pixels - left < p->width ? pixels - left : p->width;
+    if (iy < 0 || iy >= p->height) {
+        middle = 0;
+    } else {
+        memcpy(to + left * p->channels, image + (size_t)iy * p->width * p->channels, middle * p->channels);
     }
+    memset(to, p->pad_value, left * p->channels);
+    memset(to + (left + middle) * p->channels, p->pad_value, (pixels - left - middle) * p->channels);
 }
 
 typedef struct depthwise_call {
@@ -130,44 +170,63 @@ typedef struct depthwise_call {
     const nyb_run *run;
 } depthwise_call;
 
-static void lines(void *context, uint32_t index, uint32_t thread) {
+// One strip of output lines.
+static void strip(void *context, uint32_t index, uint32_t thread) {
     const depthwise_call *call = context;
     const depthwise_plan *p = call->plan;
-    uint8_t *scratch = call->run->scratch + thread * call->run->scratch_bytes;
-    int16_t *wide = (int16_t *)(void *)scratch;
-    const int8_t **taps = (const int8_t **)(void *)(scratch + p->taps_at);
-    int8_t *padding = (int8_t *)scratch + p->padding_at;
-    widen(&p->weights, wide);
-    memset(padding, p->pad_value, p->channels);
-    const uint32_t first = index * p->per_task;
-    const uint32_t end = p->lines - first < p->per_task ? p->lines : first + p->per_task;
-    const size_t line_bytes = (size_t)p->out_width * p->channels;
-    for (uint32_t line = first; line < end; line++) {
-        point(p, line, padding, taps);
-        const nyb_depthwise_args args = {
-            .taps = taps,
-            .weights = wide,
-            .bias = p->weights.bias,
-            .multiplier = p->weights.multiplier,
-            .shift = p->weights.shift,
-            .pixels = p->out_width,
-            .tap_count = p->weights.depth,
-            .channels = p->channels,
-            .output = p->output,
-            .c = p->y + line * line_bytes,
-            .c_stride = p->channels,
-        };
-        p->kernel->run(&args);
+    const nyb_window *v = &p->window;
+    int8_t *scratch = (int8_t *)call->run->scratch + thread * call->run->scratch_bytes;
+    const uint32_t first = index % p->strips * p->strip;
+    const uint32_t count = p->out_height - first < p->strip ? p->out_height - first : p->strip;
+    const size_t image = index / p->strips;
+    const int8_t *x = p->x + image * p->height * p->width * p->channels;
+    const size_t out_line = (size_t)p->out_width * p->channels;
+    nyb_depthwise_args args = {
+        .x_line = v->stride_height * p->line_bytes,
+        .x_pixel = (size_t)v->stride_width * p->channels,
+        .tap_line = v->dilation_height * p->line_bytes,
+        .tap_pixel = (size_t)v->dilation_width * p->channels,
+        .window_height = v->height,
+        .window_width = v->width,
+        .weights = (const int8_t *)p->weights.data,
+        .weight_zero_point = p->weights.zero_point,
+        .bias = p->weights.bias,
+        .multiplier = p->weights.multiplier,
+        .shift = p->weights.shift,
+        .lines = count,
+        .pixels = p->out_width,
+        .channels = p->channels,
+        .output = p->output,
+        .c = p->y + (image * p->out_height + first) * out_line,
+        .c_line = out_line,
+        .c_pixel = p->channels,
+    };
+    if (p->weights.bits != 8) {
+        unpack(&p->weights, scratch);
+        args.weights = scratch;
     }
+    if (p->padded) {
+        int8_t *staged = scratch + p->strip_at;
+        const int64_t top = (int64_t)first * v->stride_height - v->pad_top;
+        const uint64_t lines = staged_of(v, count);
+        for (uint64_t i = 0; i < lines; i++) {
+            stage_line(p, x, top + (int64_t)(i * v->dilation_height), staged + i * p->line_bytes);
+        }
+        args.x = staged;
+        args.tap_line = p->line_bytes;
+    } else {
+        args.x = x + first * args.x_line;
+    }
+    p->kernel->run(&args);
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const depthwise_plan *p = plan_memory;
     depthwise_call call = {p, run_context};
-    const uint32_t tasks = p->per_task ? p->lines / p->per_task + (p->lines % p->per_task != 0) : 0;
     // Every product has a load of its own, so a kernel does a quarter of a gemm's.
-    const uint64_t macs = (uint64_t)p->lines * p->out_width * p->channels * p->weights.depth;
-    nyb_parallel_for(run_context->parallel, tasks, nyb_macs_ns(4 * macs, p->kernel->needs), lines, &call);
+    const uint64_t macs = (uint64_t)p->images * p->out_height * p->out_width * p->channels * p->weights.depth;
+    nyb_parallel_for(run_context->parallel, p->images * p->strips, nyb_macs_ns(4 * macs, p->kernel->needs),
+                     strip, &call);
 }
 
 static const char *variant(const void *plan_memory) {

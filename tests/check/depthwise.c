@@ -6,25 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    NR = NYB_DEPTHWISE_NR,
-    LINES = 16, // inputs that the taps point to, each with guards of its own
-};
+enum { NR = NYB_DEPTHWISE_NR };
 
-static check_memory memory_lines[LINES] = {
-    {.name = "tap 0"},  {.name = "tap 1"},  {.name = "tap 2"},  {.name = "tap 3"},
-    {.name = "tap 4"},  {.name = "tap 5"},  {.name = "tap 6"},  {.name = "tap 7"},
-    {.name = "tap 8"},  {.name = "tap 9"},  {.name = "tap 10"}, {.name = "tap 11"},
-    {.name = "tap 12"}, {.name = "tap 13"}, {.name = "tap 14"}, {.name = "tap 15"},
-};
-static check_memory memory_taps = {.name = "taps"};
+static check_memory memory_x = {.name = "x"};
 static check_memory memory_weights = {.name = "weights"};
 static check_memory memory_draws = {.name = "draws"};
 
 typedef struct depthwise_shape {
-    uint32_t pixels;
-    uint32_t tap_count;
-    uint32_t channels;
+    uint32_t lines, pixels, channels;
+    uint32_t height, width; // of the window
+    uint32_t stride, dilation;
 } depthwise_shape;
 
 typedef struct depthwise_case {
@@ -38,80 +29,84 @@ static check_row depthwise_row(uint32_t index) {
     return (check_row){v->name, v->needs, v};
 }
 
-// The accumulator of c[p][j] by the definition in depthwise.h but for bias[j].
-static int32_t sum(const void *context, uint32_t p, uint32_t j) {
+// The accumulator of output pixel `at` of all lines by the definition in depthwise.h but for bias[j].
+static int32_t sum(const void *context, uint32_t at, uint32_t j) {
     const nyb_depthwise_args *args = &((const depthwise_case *)context)->args;
+    const size_t taps = (size_t)args->window_height * args->window_width;
+    const int8_t *x = args->x + at / args->pixels * args->x_line + at % args->pixels * args->x_pixel;
     int32_t total = 0;
-    for (uint32_t t = 0; t < args->tap_count; t++) {
-        const int16_t *w = args->weights + ((size_t)(j / NR) * args->tap_count + t) * NR;
-        total = nyb_add(total, args->taps[(size_t)p * args->tap_count + t][j] * w[j % NR]);
+    for (uint32_t t = 0; t < taps; t++) {
+        const int8_t *tap =
+            x + t / args->window_width * args->tap_line + t % args->window_width * args->tap_pixel;
+        const int32_t w = args->weights[(j / NR * taps + t) * NR + j % NR] - args->weight_zero_point;
+        total = nyb_add(total, tap[j] * w);
     }
     return total;
 }
 
-static void draw_taps(check *c, depthwise_case *d, check_pattern pattern, check_place place) {
-    const size_t count = (size_t)d->args.pixels * d->args.tap_count;
-    const uint32_t channels = d->args.channels;
-    int32_t *values = check_memory_place(&memory_draws, channels * sizeof(int32_t), place);
-    int8_t *lines[LINES];
-    for (uint32_t i = 0; i < LINES; i++) {
-        lines[i] = check_memory_place(&memory_lines[i], channels, place);
-        check_draw(c, pattern, INT8_MIN, INT8_MAX, values, channels);
-        for (uint32_t j = 0; j < channels; j++) {
-            lines[i][j] = (int8_t)values[j];
-        }
-    }
-    const int8_t **taps = check_memory_place(&memory_taps, count * sizeof(int8_t *), place);
-    for (size_t i = 0; i < count; i++) {
-        taps[i] = lines[check_below(c, LINES)];
-    }
-    d->args.taps = taps;
-}
-
-// Weights minus their zero point: up to 255 from 0. Those that pad the last panel may be anything.
-static void draw_weights(check *c, depthwise_case *d, check_pattern pattern, check_place place) {
-    const size_t panels = (d->args.channels + NR - 1) / NR;
-    const size_t count = panels * d->args.tap_count * NR;
+// Integers of a pattern as int8, at the end or the beginning of memory.
+static int8_t *draw_bytes(check *c, check_pattern pattern, check_memory *memory, size_t count,
+                          check_place place) {
     int32_t *values = check_memory_place(&memory_draws, count * sizeof(int32_t), place);
-    int16_t *weights = check_memory_place(&memory_weights, count * sizeof(int16_t), place);
-    check_draw(c, pattern, -255, 255, values, count);
+    int8_t *bytes = check_memory_place(memory, count, place);
+    check_draw(c, pattern, INT8_MIN, INT8_MAX, values, count);
     for (size_t i = 0; i < count; i++) {
-        weights[i] = (int16_t)values[i];
+        bytes[i] = (int8_t)values[i];
     }
-    d->args.weights = weights;
+    return bytes;
 }
 
-static void draw_case(check *c, const nyb_depthwise_variant *row, depthwise_shape shape, check_place place,
+static void draw_case(check *c, const nyb_depthwise_variant *row, const depthwise_shape *s, check_place place,
                       depthwise_case *d) {
     const check_pattern a = (check_pattern)check_below(c, CHECK_PATTERNS);
     const check_pattern w = (check_pattern)check_below(c, CHECK_PATTERNS);
     const check_shifts shifts = (check_shifts)check_below(c, CHECK_SHIFTS);
+    const uint32_t gap = check_below(c, 2) ? check_below(c, 40) : 0; // between input lines
+    const size_t in_pixels = (s->pixels - 1) * s->stride + (s->width - 1) * s->dilation + 1;
+    const size_t in_lines = (s->lines - 1) * s->stride + (s->height - 1) * s->dilation + 1;
+    const size_t line = in_pixels * s->channels + gap;
+    const size_t panels = (s->channels + NR - 1) / NR;
+    const bool any = s->lines > 0 && s->pixels > 0;
     *d = (depthwise_case){
         .row = row,
-        .args = {.pixels = shape.pixels, .tap_count = shape.tap_count, .channels = shape.channels},
-        .output = {.rows = shape.pixels, .columns = shape.channels, .sum = sum, .context = d},
+        .args =
+            {
+                .x = draw_bytes(c, a, &memory_x, any ? in_lines * line - gap : 0, place),
+                .x_line = s->stride * line,
+                .x_pixel = (size_t)s->stride * s->channels,
+                .tap_line = s->dilation * line,
+                .tap_pixel = (size_t)s->dilation * s->channels,
+                .window_height = s->height,
+                .window_width = s->width,
+                .weights = draw_bytes(c, w, &memory_weights, panels * s->height * s->width * NR, place),
+                .weight_zero_point = check_below(c, 2) && !c->typical ? check_between(c, -255, 255) : 0,
+                .lines = s->lines,
+                .pixels = s->pixels,
+                .channels = s->channels,
+            },
+        .output = {.rows = s->lines * s->pixels, .columns = s->channels, .sum = sum, .context = d},
     };
     nyb_depthwise_args *args = &d->args;
     check_output *o = &d->output;
-    draw_taps(c, d, a, place);
-    draw_weights(c, d, w, place);
     check_output_draw(c, o, NR, shifts, place);
     args->bias = o->bias;
     args->multiplier = o->multiplier;
     args->shift = o->shift;
     args->output = o->requantize;
     args->c = o->c;
-    args->c_stride = o->c_stride;
+    args->c_line = (size_t)s->pixels * o->c_stride;
+    args->c_pixel = o->c_stride;
     check_begin(c,
-                "case %u: %u pixels, %u taps, %u channels, inputs %s, weights %s, shifts %s, "
-                "nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
-                c->cases, shape.pixels, shape.tap_count, shape.channels, check_pattern_names[a],
-                check_pattern_names[w], check_shifts_names[shifts], args->output.nudge,
-                args->output.zero_point, args->output.minimum, args->output.maximum, args->c_stride,
-                check_place_names[place]);
+                "case %u: %u lines of %u pixels, %u channels, window %u x %u, stride %u, dilation %u, inputs "
+                "%s, weights %s, weight zero point %d, shifts %s, nudge %d, zero point %d, clamp %d to %d, "
+                "c stride %zu, guard %s",
+                c->cases, s->lines, s->pixels, s->channels, s->height, s->width, s->stride, s->dilation,
+                check_pattern_names[a], check_pattern_names[w], args->weight_zero_point,
+                check_shifts_names[shifts], args->output.nudge, args->output.zero_point, args->output.minimum,
+                args->output.maximum, o->c_stride, check_place_names[place]);
 }
 
-static bool check_shape(check *c, const nyb_depthwise_variant *row, depthwise_shape shape,
+static bool check_shape(check *c, const nyb_depthwise_variant *row, const depthwise_shape *shape,
                         check_place place) {
     const nyb_depthwise_variant *scalar = nyb_depthwise_pick(0);
     depthwise_case d;
@@ -128,19 +123,24 @@ static bool check_shape(check *c, const nyb_depthwise_variant *row, depthwise_sh
 }
 
 static bool depthwise_round(check *c, const void *record) {
-    const uint32_t pixels[] = {0, 1, 2, 3, 4, 5, 1 + check_below(c, 9)};
-    const uint32_t taps[] = {0, 1, 2, 3, 9, 25, 1 + check_below(c, 30)};
+    static const uint32_t windows[][2] = {{1, 1}, {1, 3}, {2, 2}, {3, 1}, {3, 3}, {3, 3},
+                                          {3, 3}, {4, 5}, {5, 5}, {5, 5}, {7, 7}, {12, 11}};
     for (uint32_t place = 0; place < CHECK_PLACES; place++) {
-        for (size_t p = 0; p < sizeof pixels / sizeof pixels[0]; p++) {
-            for (size_t t = 0; t < sizeof taps / sizeof taps[0]; t++) {
-                for (uint32_t panels = 0; panels <= 5; panels++) { // 7, 8, 9, 15, 16, 17, ...
-                    for (uint32_t beside = 0; beside < 3; beside++) {
-                        const uint32_t channels = panels * NR + beside;
-                        const depthwise_shape shape = {pixels[p], taps[t], channels > 0 ? channels - 1 : 100};
-                        if (!check_shape(c, record, shape, (check_place)place)) {
-                            return false;
-                        }
-                    }
+        for (size_t w = 0; w <= sizeof windows / sizeof windows[0]; w++) {
+            for (uint32_t channels = 1; channels <= 72; channels += channels < 40 ? 1 : 8) {
+                depthwise_shape s = {.lines = check_below(c, 4),
+                                     .pixels = check_below(c, 10),
+                                     .channels = channels,
+                                     .height = 1 + check_below(c, 7),
+                                     .width = 1 + check_below(c, 7),
+                                     .stride = 1 + check_below(c, 3),
+                                     .dilation = check_below(c, 2) ? 1 : 1 + check_below(c, 3)};
+                if (w < sizeof windows / sizeof windows[0]) {
+                    s.height = windows[w][0];
+                    s.width = windows[w][1];
+                }
+                if (!check_shape(c, record, &s, (check_place)place)) {
+                    return false;
                 }
             }
         }
@@ -154,14 +154,17 @@ static void once(const void *context) {
 }
 
 static void depthwise_bench(check *c, const void *record) {
-    static const depthwise_shape shapes[] = {{48, 9, 8}, {48, 9, 64}, {12, 9, 256}, {48, 25, 64}};
+    static const depthwise_shape shapes[] = {
+        {8, 56, 32, 3, 3, 1, 1}, {8, 28, 64, 3, 3, 2, 1},  {14, 14, 96, 3, 3, 1, 1},
+        {8, 28, 8, 3, 3, 1, 1},  {8, 28, 144, 3, 3, 1, 1}, {7, 7, 96, 5, 5, 1, 1},
+    };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        const depthwise_shape s = shapes[i];
+        const depthwise_shape *s = &shapes[i];
         depthwise_case d;
         draw_case(c, record, s, CHECK_GUARD_BEFORE, &d);
-        const uint64_t macs = (uint64_t)s.pixels * s.tap_count * s.channels;
-        printf("    %4u pixels, %4u taps, %4u channels %8.2f GMAC/s\n", s.pixels, s.tap_count, s.channels,
-               check_speed(macs, once, &d));
+        const uint64_t macs = (uint64_t)s->lines * s->pixels * s->height * s->width * s->channels;
+        printf("    %2u x %2u x %3u, window %u, stride %u %8.2f GMAC/s\n", s->lines, s->pixels, s->channels,
+               s->height, s->stride, check_speed(macs, once, &d));
     }
 }
 

@@ -100,20 +100,23 @@ static void depthwise_rounding(const nyb_depthwise_args *args) {
 
 static void depthwise_forgets_tap(const nyb_depthwise_args *args) {
     nyb_depthwise_args wrong = *args;
-    wrong.tap_count = args->tap_count == 25 ? 24 : args->tap_count;
+    wrong.window_width =
+        args->window_height * args->window_width == 35 ? args->window_width - 1 : args->window_width;
     nyb_depthwise_scalar(&wrong);
 }
 
-static void depthwise_reads_beyond_tap(const nyb_depthwise_args *args) {
+static void depthwise_reads_beyond_x(const nyb_depthwise_args *args) {
     nyb_depthwise_scalar(args);
-    if (args->pixels > 0 && args->tap_count > 0) {
-        sink = args->taps[0][args->channels];
+    if (args->lines > 0 && args->pixels > 0) {
+        sink = args->x[(args->lines - 1) * args->x_line + (args->pixels - 1) * args->x_pixel +
+                       (args->window_height - 1) * args->tap_line +
+                       (args->window_width - 1) * args->tap_pixel + args->channels];
     }
 }
 
 static void depthwise_reads_beyond_weights(const nyb_depthwise_args *args) {
     nyb_depthwise_scalar(args);
-    sink = (int8_t)args->weights[(size_t)(args->channels + 7) / 8 * 8 * args->tap_count];
+    sink = args->weights[(size_t)(args->channels + 7) / 8 * 8 * args->window_height * args->window_width];
 }
 
 // Sums of 16 bits instead of 32 behind the fraction.
@@ -171,7 +174,7 @@ static const struct {
 } wrong_depthwise[] = {
     {DEPTHWISE(depthwise_rounding), CHECK_DIFFERS},
     {DEPTHWISE(depthwise_forgets_tap), CHECK_DIFFERS},
-    {DEPTHWISE(depthwise_reads_beyond_tap), CHECK_CRASHED},
+    {DEPTHWISE(depthwise_reads_beyond_x), CHECK_CRASHED},
     {DEPTHWISE(depthwise_reads_beyond_weights), CHECK_CRASHED},
 };
 

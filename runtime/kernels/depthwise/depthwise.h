@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution of a run of output pixels.
+// Depthwise convolution of lines of output pixels whose taps all lie within the input; who needs padding
+// pads.
 //
-//   c[p][j] = finish(sum over t of taps[p * tap_count + t][j] * w[t][j] + bias[j])     p < pixels, j <
-//   channels
+//   c[y][p][j] = finish(bias[j] + sum over i < window_height, k < window_width of
+//                       x[y * x_line + i * tap_line + p * x_pixel + k * tap_pixel + j] *
+//                       (w[i * window_width + k][j] - weight_zero_point))
+//   y < lines, p < pixels, j < channels; the output is at c[y * c_line + p * c_pixel + j]
 //
-// taps: for each pixel and tap a pointer to `channels` int8 (the input there, or a row of the padding value).
-// weights: int16 in panels of 8 channels, [panel][tap][8], the last panel padded; zero points subtracted.
+// x: int8; nothing but what the sum names is read. Strides in bytes: x_line, x_pixel from one output to the
+// next, tap_line, tap_pixel from one tap to the next.
+// weights: int8 in panels of 8 channels, [panel][tap][8], the last panel padded.
 // bias, multiplier, shift: one int32 per channel, readable up to a multiple of 8.
-// c: `channels` int8 per pixel, `c_stride` bytes apart. Must not overlap the inputs.
+// c must not overlap the inputs.
 #ifndef NYB_KERNELS_DEPTHWISE_H
 #define NYB_KERNELS_DEPTHWISE_H
 
@@ -19,17 +23,25 @@
 enum { NYB_DEPTHWISE_NR = 8 };
 
 typedef struct nyb_depthwise_args {
-    const int8_t *const *taps;
-    const int16_t *weights;
+    const int8_t *x;
+    size_t x_line;
+    size_t x_pixel;
+    size_t tap_line;
+    size_t tap_pixel;
+    uint32_t window_height;
+    uint32_t window_width;
+    const int8_t *weights;
+    int32_t weight_zero_point;
     const int32_t *bias;
     const int32_t *multiplier;
     const int32_t *shift;
+    uint32_t lines;
     uint32_t pixels;
-    uint32_t tap_count;
     uint32_t channels;
     nyb_requantize output;
     int8_t *c;
-    size_t c_stride;
+    size_t c_line;
+    size_t c_pixel;
 } nyb_depthwise_args;
 
 typedef void (*nyb_depthwise_fn)(const nyb_depthwise_args *args);
