@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..graph import Blocker, Graph, ModelError, Port, UnsupportedError
-from .onnx_builder import CHANNELS_LAST, Builder, Refusal
+from .onnx_builder import CHANNELS_LAST, Builder
 from .onnx_rules import RULES, OnnxNode
+from .refusal import Refusal
 
 if TYPE_CHECKING:
     import onnx

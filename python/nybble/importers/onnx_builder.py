@@ -15,18 +15,10 @@ import numpy as np
 
 from .. import ops
 from ..graph import Array, DType, ModelError, Node, Operator, Tensor, constant
+from .refusal import Refusal
 
 #: Axes of a channels-first tensor in the graph's order, by rank.
 CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
-
-
-class Refusal(Exception):
-    """This node cannot be taken: (reason, remedy)."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)

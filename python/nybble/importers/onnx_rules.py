@@ -17,7 +17,8 @@ import numpy as np
 from .. import ops
 from ..graph import Array, DType, ModelError, Operator, Tensor
 from ..ops import Activation, AverageRounding, Window
-from .onnx_builder import Builder, Refusal
+from .onnx_builder import Builder
+from .refusal import Refusal
 
 
 @dataclass(frozen=True)
