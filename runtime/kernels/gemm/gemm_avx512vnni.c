@@ -1,46 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 VNNI in its 256-bit form: vpdpbusd sums four products of u8 activations and s8 weights in 32 bits.
-#include "kernels/gemm/gemm_x86.h"
+// AVX-512 VNNI: vpdpbusd sums four products of u8 activations and s8 weights in 32 bits. Two panels lie side
+// by side in a register, and activations become unsigned where they are broadcast, which costs nothing
+// beside two products; so rows are read as they are in a tensor.
+//
+// A tile is up to 12 rows and two registers of columns, or one row and four. Its sums go through memory to
+// the epilogue, which is one function for all tiles.
+#include "base/packed.h"
+#include "kernels/epilogue_avx512.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/unroll.h"
 
-// 4 and 2 bits stay at the top of the byte, 16 or 64 times their value.
-NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
-    const int up = 8 - (int)bits * (p + 1);
-    return _mm256_and_si256(up ? _mm256_slli_epi16(x, up) : x,
-                            _mm256_set1_epi8((char)(256 - (1 << (8 - bits)))));
-}
+enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 4, TILE_SUMS = 24 };
 
 // Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31.
 enum { DEPTH_MAX = 65536 };
 
-NYB_INLINE void tile(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *o, const int rows,
-                     const int panels, const uint32_t bits) {
+// What all rows of neighbouring columns share.
+typedef struct strip {
+    const uint8_t *panel[2 * TILE_VECTORS];
+    uint32_t columns;
+    __m512i start[TILE_VECTORS]; // of the sums
+    nyb_scale16 scale[TILE_VECTORS];
+    nyb_narrow64 narrow;
+} strip;
+
+NYB_INLINE int32_t load32(const uint8_t *p) {
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
+}
+
+// Two panels' bytes, and of them plane p: 4 and 2 bits at the top of the byte, 16 or 64 times their value.
+NYB_INLINE __m512i load_panels(const uint8_t *low, const uint8_t *high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(nyb_load256(low)), nyb_load256(high), 1);
+}
+
+NYB_INLINE __m512i plane(__m512i x, const uint32_t bits, const int p) {
+    const int up = 8 - (int)bits * (p + 1);
+    return _mm512_and_si512(up ? _mm512_slli_epi32(x, (unsigned)up) : x,
+                            _mm512_set1_epi8((char)(256 - (1 << (8 - bits)))));
+}
+
+// sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it.
+NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_t *const *a, uint32_t count,
+                     __m512i *sums, const int rows, const int vectors, const uint32_t bits) {
     const int planes = (int)(8 / bits);
-    const uint8_t *w = o->weights;
-    __m256i c[NYB_TILE_ROWS][NYB_TILE_PANELS];
+    const size_t step = 4 * (size_t)planes;
+    const size_t stretch = step * nyb_packed_steps(args->segment, bits, 4);
+    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+    size_t w = 0;
+    __m512i c[TILE_ROWS][TILE_VECTORS];
     NYB_EACH (i, rows) {
-        NYB_EACH (b, panels) {
-            c[i][b] = bits == 8 ? acc[i][b] : _mm256_setzero_si256();
+        NYB_EACH (v, vectors) {
+            c[i][v] = bits == 8 ? strip->start[v] : _mm512_setzero_si512();
         }
     }
-    for (uint32_t s = 0; s < o->segments; s++) {
-        const uint8_t *row[NYB_TILE_ROWS];
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row[TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = o->row[i] + s * o->pitch;
+            row[i] = a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
         }
-        for (size_t at = 0; at < (size_t)o->steps * 4 * (size_t)planes; w += 32) {
-            __m256i x[NYB_TILE_PANELS];
-            NYB_EACH (b, panels) {
-                x[b] = _mm256_loadu_si256((const __m256i *)(const void *)(w + (size_t)b * o->panel_bytes));
+        for (size_t at = 0; at < stretch; w += 32) {
+            __m512i x[TILE_VECTORS];
+            NYB_EACH (v, vectors) {
+                x[v] = load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
             }
             NYB_EACH (p, planes) {
-                __m256i v[NYB_TILE_PANELS];
-                NYB_EACH (b, panels) {
-                    v[b] = bits == 8 ? x[b] : plane(x[b], bits, p);
+                __m512i y[TILE_VECTORS];
+                NYB_EACH (v, vectors) {
+                    y[v] = bits == 8 ? x[v] : plane(x[v], bits, p);
                 }
                 NYB_EACH (i, rows) {
-                    const __m256i u = _mm256_set1_epi32(nyb_load32(row[i] + at));
-                    NYB_EACH (b, panels) {
-                        c[i][b] = _mm256_dpbusd_epi32(c[i][b], u, v[b]);
+                    const __m512i u = _mm512_xor_si512(_mm512_set1_epi32(load32(row[i] + at)), flip);
+                    NYB_EACH (v, vectors) {
+                        c[i][v] = _mm512_dpbusd_epi32(c[i][v], u, y[v]);
                     }
                 }
                 at += 4;
@@ -48,44 +81,158 @@ NYB_INLINE void tile(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_oper
         }
     }
     NYB_EACH (i, rows) {
-        NYB_EACH (b, panels) {
-            acc[i][b] = bits == 8 ? c[i][b]
-                                  : _mm256_add_epi32(acc[i][b], _mm256_srai_epi32(c[i][b], (int)(8 - bits)));
+        NYB_EACH (v, vectors) {
+            sums[i * vectors + v] =
+                bits == 8 ? c[i][v] : _mm512_add_epi32(strip->start[v], _mm512_srai_epi32(c[i][v], 8 - bits));
         }
     }
 }
 
-NYB_INLINE void tile_w8(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands, int rows,
-                        int panels) {
-    tile(acc, operands, rows, panels, 8);
+// Four results of 16 columns each to rows i to i + 3, or as many as there are.
+NYB_INLINE void store(int8_t *const c[4], __m512i results, uint32_t columns) {
+    const __m128i x[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
+                          _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
+    if (columns >= LANES) {
+        NYB_EACH (i, 4) {
+            _mm_storeu_si128((__m128i *)(void *)c[i], x[i]);
+        }
+    } else if (columns == LANES / 2) {
+        NYB_EACH (i, 4) {
+            _mm_storel_epi64((__m128i *)(void *)c[i], x[i]);
+        }
+    } else {
+        NYB_EACH (i, 4) {
+            _mm_mask_storeu_epi8(c[i], (__mmask16)((1u << columns) - 1), x[i]);
+        }
+    }
 }
 
-NYB_INLINE void tile_w4(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands, int rows,
-                        int panels) {
-    tile(acc, operands, rows, panels, 4);
+// The epilogue of one register of columns over `count` rows; sums are `stride` registers from row to row.
+NYB_INLINE void finish(const nyb_gemm_args *args, const strip *strip, const int v, const __m512i *sums,
+                       uint32_t stride, uint32_t row, uint32_t count, int8_t *c, const nyb_scaling scaling) {
+    const nyb_scale16 scale = strip->scale[v];
+    for (uint32_t i = 0; i < count; i += 4) {
+        __m512i x[4];
+        int8_t *to[4];
+        NYB_EACH (j, 4) {
+            // Behind the last row comes the last row again.
+            const uint32_t k = i + (uint32_t)j < count ? i + (uint32_t)j : count - 1;
+            __m512i sum = sums[k * stride];
+            if (args->row_bias != NULL) {
+                sum = _mm512_add_epi32(sum, _mm512_set1_epi32(args->row_bias[row + k]));
+            }
+            x[j] = nyb_scale16_apply(&scale, sum, scaling, &args->output);
+            to[j] = c + k * args->c_stride;
+        }
+        store(to, nyb_narrow64_apply(&strip->narrow, x), strip->columns - LANES * (uint32_t)v);
+    }
 }
 
-NYB_INLINE void tile_w2(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands, int rows,
-                        int panels) {
-    tile(acc, operands, rows, panels, 2);
+static void epilogue(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, uint32_t vectors,
+                     uint32_t row, uint32_t count, int8_t *c) {
+    for (uint32_t v = 0; v < vectors; v++, c += LANES) {
+        switch (strip->scale[v].scaling) {
+        case NYB_SCALING_PLAIN:
+            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_PLAIN);
+            break;
+        case NYB_SCALING_SIGNED:
+            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_SIGNED);
+            break;
+        default:
+            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_WIDE);
+        }
+    }
 }
 
-void nyb_gemm_w8_avx512vnni(const nyb_gemm_args *args) {
-    nyb_x86_run(args, (nyb_x86_gemm){tile_w8, 8, true, 6, 2});
+// All rows of a strip, in tiles of even and nearly equal height.
+NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
+                          const uint32_t bits) {
+    __m512i sums[TILE_SUMS];
+    uint32_t height;
+    for (uint32_t m = 0; m < args->rows; m += height) {
+        const uint32_t left = args->rows - m;
+        const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+        height = (left + tiles - 1) / tiles;
+        height += height % 2;
+        const uint32_t count = height < left ? height : left;
+        const uint8_t *const *a = args->a + m;
+        switch (height) {
+        case 12:
+            tile(args, strip, a, count, sums, 12, vectors, bits);
+            break;
+        case 10:
+            tile(args, strip, a, count, sums, 10, vectors, bits);
+            break;
+        case 8:
+            tile(args, strip, a, count, sums, 8, vectors, bits);
+            break;
+        case 6:
+            tile(args, strip, a, count, sums, 6, vectors, bits);
+            break;
+        case 4:
+            tile(args, strip, a, count, sums, 4, vectors, bits);
+            break;
+        default:
+            tile(args, strip, a, count, sums, 2, vectors, bits);
+        }
+        epilogue(args, strip, sums, (uint32_t)vectors, m, count, args->c + m * args->c_stride + n);
+    }
 }
+
+static strip load_strip(const nyb_gemm_args *args, uint32_t n, uint32_t vectors, const uint32_t bits) {
+    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
+    strip s;
+    s.columns = args->columns - n < LANES * vectors ? args->columns - n : LANES * vectors;
+    s.narrow = nyb_narrow64_of(&args->output);
+    for (uint32_t p = 0; p < 2 * vectors; p++) {
+        const uint32_t there = 8 * p < s.columns ? p : (s.columns - 1) / 8;
+        s.panel[p] = args->weights + (n / 8 + there) * panel_bytes;
+    }
+    for (uint32_t v = 0; v < vectors; v++, n += LANES) {
+        const uint32_t left = args->columns - n;
+        const __mmask16 mask = (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFF);
+        const __m512i sum = _mm512_maskz_loadu_epi32(mask, args->weight_sum + n);
+        s.start[v] =
+            _mm512_sub_epi32(_mm512_maskz_loadu_epi32(mask, args->bias + n), _mm512_slli_epi32(sum, 7));
+        s.scale[v] = nyb_scale16_load(args->multiplier + n, args->shift + n, mask, &args->output);
+    }
+    return s;
+}
+
+NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
+    uint32_t n = 0;
+    if (args->rows == 1) {
+        for (; args->columns - n > 3 * LANES; n += args->columns - n < 64 ? args->columns - n : 64) {
+            const strip s = load_strip(args, n, 4, bits);
+            __m512i sums[TILE_VECTORS];
+            tile(args, &s, args->a, 1, sums, 1, 4, bits);
+            epilogue(args, &s, sums, 4, 0, 1, args->c + n);
+        }
+    }
+    for (; args->columns - n > LANES; n += args->columns - n < 32 ? args->columns - n : 32) {
+        const strip s = load_strip(args, n, 2, bits);
+        run_strip(args, &s, n, 2, bits);
+    }
+    if (n < args->columns) {
+        const strip s = load_strip(args, n, 1, bits);
+        run_strip(args, &s, n, 1, bits);
+    }
+}
+
+void nyb_gemm_w8_avx512vnni(const nyb_gemm_args *args) { run(args, 8); }
 
 void nyb_gemm_w4_avx512vnni(const nyb_gemm_args *args) {
     if (args->depth > DEPTH_MAX) {
-        nyb_gemm_w4_avx2(args);
+        nyb_gemm_w4_scalar(args);
     } else {
-        nyb_x86_run(args, (nyb_x86_gemm){tile_w4, 4, true, 6, 2});
+        run(args, 4);
     }
 }
 
 void nyb_gemm_w2_avx512vnni(const nyb_gemm_args *args) {
     if (args->depth > DEPTH_MAX) {
-        nyb_gemm_w2_avx2(args);
+        nyb_gemm_w2_scalar(args);
     } else {
-        nyb_x86_run(args, (nyb_x86_gemm){tile_w2, 2, true, 6, 2});
+        run(args, 2);
     }
 }

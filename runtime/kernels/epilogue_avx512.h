@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// nyb_finish for sixteen channels at a time. What epilogue_avx2.h says of its scalings holds here; 64-bit
+// lanes shift right arithmetically, so the wide one needs no more than they.
+#ifndef NYB_KERNELS_EPILOGUE_AVX512_H
+#define NYB_KERNELS_EPILOGUE_AVX512_H
+
+#include "kernels/epilogue_avx2.h"
+
+// The constants of sixteen channels. Lanes 0, 2, .. are even, 1, 3, .. odd.
+typedef struct nyb_scale16 {
+    __m512i multiplier, multiplier_odd;
+    __m512i add_even, add_odd; // c without its sign, 64 bits each
+    __m512i down;              // shift - 32
+    __m512i shift, shift_odd;
+    __m512i sign_even, sign_odd; // 2^31 where the nudge counts and has a sign
+    nyb_scaling scaling;
+} nyb_scale16;
+
+// What all channels share.
+typedef struct nyb_narrow64 {
+    __m512i zero_point; // int16
+    __m512i minimum, maximum;
+} nyb_narrow64;
+
+static inline __m512i nyb_odd_lanes16(__m512i x) { return _mm512_srli_epi64(x, 32); }
+
+// 2^(shift-1), and the nudge where shift > 31, in 64-bit lanes.
+static inline __m512i nyb_add_lanes16(__m512i shift, __mmask8 nudged, int32_t nudge) {
+    const __m512i one = _mm512_set1_epi64(1);
+    const __m512i half = _mm512_sllv_epi64(one, _mm512_sub_epi64(shift, one));
+    return _mm512_mask_add_epi64(half, nudged, half, _mm512_set1_epi64(nudge));
+}
+
+// multiplier and shift: of `channels` (a mask); others get multiplier 0 and a shift out of the way.
+static inline nyb_scale16 nyb_scale16_load(const int32_t *multiplier, const int32_t *shift,
+                                           __mmask16 channels, const nyb_requantize *output) {
+    const __m512i thirty_two = _mm512_set1_epi32(32);
+    const __m512i m = _mm512_maskz_loadu_epi32(channels, multiplier);
+    const __mmask16 some = _mm512_test_epi32_mask(m, m);
+    const __m512i s = _mm512_mask_and_epi32(thirty_two, some, _mm512_maskz_loadu_epi32(channels, shift),
+                                            _mm512_set1_epi32(63));
+    const __m512i even = _mm512_maskz_mov_epi32(0x5555, s);
+    const __m512i odd = nyb_odd_lanes16(s);
+    const __m512i limit = _mm512_set1_epi64(31);
+    const __mmask8 nudged_even = _mm512_cmpgt_epi64_mask(even, limit);
+    const __mmask8 nudged_odd = _mm512_cmpgt_epi64_mask(odd, limit);
+    const __m512i sign = _mm512_set1_epi64(output->nudge != 0 ? INT64_C(1) << 31 : 0);
+    nyb_scale16 scale;
+    scale.multiplier = m; // _mm512_mul_epi32 reads the low half of each lane, signed
+    scale.multiplier_odd = nyb_odd_lanes16(m);
+    scale.add_even = nyb_add_lanes16(even, nudged_even, output->nudge);
+    scale.add_odd = nyb_add_lanes16(odd, nudged_odd, output->nudge);
+    scale.down = _mm512_sub_epi32(s, thirty_two);
+    scale.shift = even;
+    scale.shift_odd = odd;
+    scale.sign_even = _mm512_maskz_mov_epi64(nudged_even, sign);
+    scale.sign_odd = _mm512_maskz_mov_epi64(nudged_odd, sign);
+    if (_mm512_cmplt_epi32_mask(s, thirty_two) != 0) {
+        scale.scaling = NYB_SCALING_WIDE;
+    } else {
+        const bool plain = output->nudge == 0 || output->minimum >= output->zero_point;
+        scale.scaling = plain ? NYB_SCALING_PLAIN : NYB_SCALING_SIGNED;
+    }
+    return scale;
+}
+
+// Scales sixteen accumulators. scaling: the constants' own, or any that does more.
+static inline __attribute__((always_inline)) __m512i nyb_scale16_apply(const nyb_scale16 *scale, __m512i acc,
+                                                                       const nyb_scaling scaling,
+                                                                       const nyb_requantize *output) {
+    const __m512i acc_odd = nyb_odd_lanes16(acc);
+    __m512i even = _mm512_add_epi64(_mm512_mul_epi32(acc, scale->multiplier), scale->add_even);
+    __m512i odd = _mm512_add_epi64(_mm512_mul_epi32(acc_odd, scale->multiplier_odd), scale->add_odd);
+    if (scaling != NYB_SCALING_PLAIN) {
+        // A nudge of 2^30 becomes -2^30.
+        even = _mm512_sub_epi64(even, _mm512_and_si512(acc, scale->sign_even));
+        odd = _mm512_sub_epi64(odd, _mm512_and_si512(acc_odd, scale->sign_odd));
+    }
+    if (scaling != NYB_SCALING_WIDE) {
+        const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
+        return _mm512_srav_epi32(high, scale->down);
+    }
+    // Clamped, so that nyb_narrow64_apply, which saturates to 16 bits, leaves it as it is.
+    even = _mm512_srav_epi64(even, scale->shift);
+    odd = _mm512_srav_epi64(odd, scale->shift_odd);
+    const __m512i zero_point = _mm512_set1_epi32(output->zero_point);
+    __m512i x = _mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA);
+    x = _mm512_add_epi32(x, zero_point);
+    x = _mm512_max_epi32(x, _mm512_set1_epi32(output->minimum));
+    x = _mm512_min_epi32(x, _mm512_set1_epi32(output->maximum));
+    return _mm512_sub_epi32(x, zero_point);
+}
+
+static inline nyb_narrow64 nyb_narrow64_of(const nyb_requantize *output) {
+    return (nyb_narrow64){
+        .zero_point = _mm512_set1_epi16((int16_t)output->zero_point),
+        .minimum = _mm512_set1_epi8((char)output->minimum),
+        .maximum = _mm512_set1_epi8((char)output->maximum),
+    };
+}
+
+// Four times sixteen scaled values -> int8, in order.
+static inline __m512i nyb_narrow64_apply(const nyb_narrow64 *narrow, const __m512i x[4]) {
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(x[0], x[1]), narrow->zero_point);
+    const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(x[2], x[3]), narrow->zero_point);
+    const __m512i bytes = _mm512_packs_epi16(low, high); // of each quarter: 4 of each x
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(
+        order, _mm512_min_epi8(_mm512_max_epi8(bytes, narrow->minimum), narrow->maximum));
+}
+
+#endif
