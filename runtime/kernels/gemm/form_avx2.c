@@ -62,9 +62,13 @@ static void stage_s16(void *to, const int8_t *from, size_t count, size_t padded)
 
 static int32_t sum_s16(const void *elements, size_t count) {
     const int16_t *s = elements;
+    const size_t fours = count / 4 * 4;
     int32_t sum = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < fours; i++) {
         sum += s[i];
+    }
+    for (size_t i = fours; i < count; i++) {
+        sum += s[i % 4 == 0 ? i : (i % 4 == 1 ? i + 1 : i - 1)];
     }
     return sum;
 }
