@@ -4,12 +4,11 @@
 
 typedef struct mul_plan {
     nyb_broadcast broadcast;
-    nyb_requantize output;
+    nyb_mul_args args;
+    const nyb_elementwise_variant *kernel;
     const int8_t *x1;
     const int8_t *x2;
     int8_t *y;
-    int32_t zero_point1, zero_point2;
-    int32_t multiplier, shift;
 } mul_plan;
 
 static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
@@ -24,15 +23,20 @@ static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
     if (!nyb_broadcast_read(&a, &b, &y, &plan->broadcast)) {
         return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
     }
-    if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, &plan->output)) {
+    if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, &plan->args.output)) {
         return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
     }
-    plan->zero_point1 = nyb_get_i32(options, NYB_MUL_ZERO_POINT1);
-    plan->zero_point2 = nyb_get_i32(options, NYB_MUL_ZERO_POINT2);
-    plan->multiplier = nyb_get_i32(options, NYB_MUL_MULTIPLIER);
-    plan->shift = nyb_get_i32(options, NYB_MUL_SHIFT);
-    if (!nyb_shift_valid(plan->shift)) {
-        return nyb_node_fail(node, why, "a shift from 1 to 62", 62, plan->shift);
+    nyb_mul_args *args = &plan->args;
+    args->zero_a = nyb_get_i32(options, NYB_MUL_ZERO_POINT1);
+    args->zero_b = nyb_get_i32(options, NYB_MUL_ZERO_POINT2);
+    args->multiplier = nyb_get_i32(options, NYB_MUL_MULTIPLIER);
+    args->shift = nyb_get_i32(options, NYB_MUL_SHIFT);
+    if (args->multiplier < 0 || !nyb_shift_valid(args->shift)) {
+        return nyb_node_fail(node, why, "a multiplier of at least 0, a shift from 1 to 62", 62, args->shift);
+    }
+    if (args->zero_a < INT8_MIN || args->zero_a > INT8_MAX || args->zero_b < INT8_MIN ||
+        args->zero_b > INT8_MAX) {
+        return nyb_node_fail(node, why, "zero points within int8", INT8_MAX, args->zero_a);
     }
     return NYB_OK;
 }
@@ -51,25 +55,22 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->x1 = (const int8_t *)nyb_tensor_data(setup, &a);
     p->x2 = (const int8_t *)nyb_tensor_data(setup, &b);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    p->kernel = nyb_elementwise_pick(setup->options->cpu);
     return 0;
 }
 
 static void elements(const void *plan_memory, const nyb_elements *e) {
     const mul_plan *p = plan_memory;
-    for (uint32_t i = 0; i < e->rows; i++) {
-        for (uint32_t j = 0; j < e->columns; j++) {
-            const int32_t x1 = nyb_sub(e->a[i * e->a_stride + j], p->zero_point1);
-            const int32_t x2 = nyb_sub(e->b[i * e->b_stride + j], p->zero_point2);
-            e->c[(size_t)i * e->columns + j] =
-                nyb_finish(nyb_mul(x1, x2), p->multiplier, p->shift, &p->output);
-        }
-    }
+    p->kernel->mul(e, &p->args);
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const mul_plan *p = plan_memory;
-    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p, 0, run_context->parallel);
+    nyb_broadcast_run(&p->broadcast, p->x1, p->x2, p->y, elements, p, p->kernel->needs,
+                      run_context->parallel);
 }
+
+static const char *variant(const void *plan_memory) { return ((const mul_plan *)plan_memory)->kernel->name; }
 
 _Static_assert(sizeof(mul_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
 const nyb_op nyb_op_mul = {
@@ -81,5 +82,5 @@ const nyb_op nyb_op_mul = {
     .check = check,
     .plan = plan,
     .run = run,
-    .variant = nyb_variant_scalar,
+    .variant = variant,
 };

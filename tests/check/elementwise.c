@@ -17,6 +17,7 @@ typedef struct elementwise_case {
     const nyb_elementwise_variant *row;
     nyb_elements elements;
     nyb_add_args add;
+    nyb_mul_args mul;
     check_target target;
 } elementwise_case;
 
@@ -71,6 +72,20 @@ static nyb_add_args draw_add(check *c) {
     return add;
 }
 
+static nyb_mul_args draw_mul(check *c) {
+    nyb_mul_args mul = {
+        .zero_a = check_between(c, INT8_MIN, INT8_MAX),
+        .zero_b = check_between(c, INT8_MIN, INT8_MAX),
+        .output = check_draw_requantize(c),
+    };
+    const int32_t a = check_between(c, INT8_MIN, INT8_MAX) - mul.zero_a;
+    const int32_t b = check_between(c, INT8_MIN, INT8_MAX) - mul.zero_b;
+    int32_t bias;
+    const check_shifts shifts = (check_shifts)check_below(c, CHECK_SHIFTS);
+    check_draw_channel(c, shifts, a * b, &bias, &mul.multiplier, &mul.shift);
+    return mul;
+}
+
 static void draw_case(check *c, const nyb_elementwise_variant *row, uint32_t rows, uint32_t columns, alias at,
                       check_place place, elementwise_case *e) {
     const check_pattern pattern_a = (check_pattern)check_below(c, CHECK_PATTERNS);
@@ -92,34 +107,50 @@ static void draw_case(check *c, const nyb_elementwise_variant *row, uint32_t row
     e->elements.a = check_place_bytes(c, &memory_a, pattern_a, bytes_a, place);
     e->elements.b = check_place_bytes(c, &memory_b, pattern_b, bytes_b, place);
     e->add = draw_add(c);
+    e->mul = draw_mul(c);
     check_target_place(c, &e->target, (size_t)rows * columns, place);
     e->elements.c = e->target.c;
-    check_begin(c,
-                "rows %u, columns %u, a_stride %zu, b_stride %zu, c %s, a %s, b %s, guards %s, slopes %d %d, "
-                "offset %lld, clamp %d to %d",
-                rows, columns, e->elements.a_stride, e->elements.b_stride, alias_names[at],
-                check_pattern_names[pattern_a], check_pattern_names[pattern_b], check_place_names[place],
-                e->add.slope_a, e->add.slope_b, (long long)e->add.offset, e->add.minimum, e->add.maximum);
+    check_begin(
+        c,
+        "rows %u, columns %u, a_stride %zu, b_stride %zu, c %s, a %s, b %s, guards %s; add: slopes %d "
+        "%d, offset %lld, clamp %d to %d; mul: zero points %d %d, multiplier %d, shift %d, nudge %d, "
+        "zero point %d, clamp %d to %d",
+        rows, columns, e->elements.a_stride, e->elements.b_stride, alias_names[at],
+        check_pattern_names[pattern_a], check_pattern_names[pattern_b], check_place_names[place],
+        e->add.slope_a, e->add.slope_b, (long long)e->add.offset, e->add.minimum, e->add.maximum,
+        e->mul.zero_a, e->mul.zero_b, e->mul.multiplier, e->mul.shift, e->mul.output.nudge,
+        e->mul.output.zero_point, e->mul.output.minimum, e->mul.output.maximum);
 }
 
+// Both operators, one after the other on the same inputs.
 static bool check_shape(check *c, const nyb_elementwise_variant *row, uint32_t rows, uint32_t columns,
                         alias at, check_place place) {
     elementwise_case e;
     draw_case(c, row, rows, columns, at, place, &e);
     nyb_elements scalar = e.elements;
     scalar.c = e.target.expected_c;
+    const int8_t *same = at == IS_A ? e.elements.a : e.elements.b;
     if (at == IS_A) {
-        memcpy(e.target.c, e.elements.a, e.target.size);
-        memcpy(e.target.expected_c, e.elements.a, e.target.size);
         e.elements.a = e.target.c;
     } else if (at == IS_B) {
-        memcpy(e.target.c, e.elements.b, e.target.size);
-        memcpy(e.target.expected_c, e.elements.b, e.target.size);
         e.elements.b = e.target.c;
     }
-    nyb_add_scalar(&scalar, &e.add);
-    row->add(&e.elements, &e.add);
-    return check_target_compare(c, &e.target);
+    for (int product = 0; product < 2; product++) {
+        if (at != APART) {
+            memcpy(e.target.c, same, e.target.size);
+        }
+        if (product) {
+            nyb_mul_scalar(&scalar, &e.mul);
+            row->mul(&e.elements, &e.mul);
+        } else {
+            nyb_add_scalar(&scalar, &e.add);
+            row->add(&e.elements, &e.add);
+        }
+        if (!check_target_compare(c, &e.target)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool elementwise_round(check *c, const void *record) {
@@ -141,9 +172,14 @@ static bool elementwise_round(check *c, const void *record) {
     return true;
 }
 
-static void once(const void *context) {
+static void add_once(const void *context) {
     const elementwise_case *e = context;
     e->row->add(&e->elements, &e->add);
+}
+
+static void mul_once(const void *context) {
+    const elementwise_case *e = context;
+    e->row->mul(&e->elements, &e->mul);
 }
 
 static void elementwise_bench(check *c, const void *record) {
@@ -151,8 +187,9 @@ static void elementwise_bench(check *c, const void *record) {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         elementwise_case e;
         draw_case(c, record, shapes[i][0], shapes[i][1], APART, CHECK_GUARD_BEFORE, &e);
-        printf("    add %4u x %5u %8.2f Gelements/s\n", shapes[i][0], shapes[i][1],
-               check_speed(e.target.size, once, &e));
+        e.mul.shift = 38; // a real multiplier below 1/2
+        printf("    %4u x %5u: add %8.2f, mul %8.2f Gelements/s\n", shapes[i][0], shapes[i][1],
+               check_speed(e.target.size, add_once, &e), check_speed(e.target.size, mul_once, &e));
     }
 }
 

@@ -143,13 +143,28 @@ static void add_reads_beyond(const nyb_elements *e, const nyb_add_args *args) {
     }
 }
 
+static void mul_rounding(const nyb_elements *e, const nyb_mul_args *args) {
+    nyb_mul_args wrong = *args;
+    wrong.output.nudge = args->output.nudge ? 0 : INT32_C(1) << 30;
+    nyb_mul_scalar(e, &wrong);
+}
+
+// The product of 255 and 255 has seventeen bits with its sign.
+static void mul_sixteen_bits(const nyb_elements *e, const nyb_mul_args *args) {
+    nyb_mul_scalar(e, args);
+    if (e->rows > 0 && e->columns > 0 && (e->a[0] - args->zero_a) * (e->b[0] - args->zero_b) > INT16_MAX) {
+        e->c[0] ^= 1;
+    }
+}
+
 #define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, function}
 #define DEPTHWISE(function) {#function, 0, function}
-#define ELEMENTWISE(function) {#function, 0, function}
+#define ADD(function) {#function, 0, function, nyb_mul_scalar}
+#define MUL(function) {#function, 0, nyb_add_scalar, function}
 
 static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
 static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_scalar);
-static const nyb_elementwise_variant right_elementwise = ELEMENTWISE(nyb_add_scalar);
+static const nyb_elementwise_variant right_elementwise = ADD(nyb_add_scalar);
 
 static const struct {
     nyb_gemm_variant row;
@@ -182,9 +197,9 @@ static const struct {
     nyb_elementwise_variant row;
     check_outcome expected;
 } wrong_elementwise[] = {
-    {ELEMENTWISE(add_rounds_slope), CHECK_DIFFERS},
-    {ELEMENTWISE(add_twice_in_place), CHECK_DIFFERS},
-    {ELEMENTWISE(add_reads_beyond), CHECK_CRASHED},
+    {ADD(add_rounds_slope), CHECK_DIFFERS}, {ADD(add_twice_in_place), CHECK_DIFFERS},
+    {ADD(add_reads_beyond), CHECK_CRASHED}, {MUL(mul_rounding), CHECK_DIFFERS},
+    {MUL(mul_sixteen_bits), CHECK_DIFFERS},
 };
 
 // 1 where the outcome is not the expected one.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/elementwise/elementwise.h"
 
-#define NYB_ELEMENTWISE(name, needs) {#name, needs, nyb_add_##name},
+#define NYB_ELEMENTWISE(name, needs) {#name, needs, nyb_add_##name, nyb_mul_##name},
 const nyb_elementwise_variant nyb_elementwise_variants[] = {
 #include "kernels/elementwise/variants.inc"
-    {NULL, 0, NULL},
+    {NULL, 0, NULL, NULL},
 };
 #undef NYB_ELEMENTWISE
 

@@ -33,14 +33,26 @@ enum { NYB_ADD_FRACTION_BITS = 28 };
 
 typedef void (*nyb_add_fn)(const nyb_elements *elements, const nyb_add_args *args);
 
+// c = finish((a - zero_a) * (b - zero_b)). Zero points within int8, multiplier at least 0, shift 1 to 62.
+typedef struct nyb_mul_args {
+    int32_t zero_a;
+    int32_t zero_b;
+    int32_t multiplier;
+    int32_t shift;
+    nyb_requantize output;
+} nyb_mul_args;
+typedef void (*nyb_mul_fn)(const nyb_elements *elements, const nyb_mul_args *args);
+
 typedef struct nyb_elementwise_variant {
     const char *name;
     uint32_t needs;
     nyb_add_fn add;
+    nyb_mul_fn mul;
 } nyb_elementwise_variant;
 
 #define NYB_ELEMENTWISE(name, needs)                                                                         \
-    void nyb_add_##name(const nyb_elements *elements, const nyb_add_args *args);
+    void nyb_add_##name(const nyb_elements *elements, const nyb_add_args *args);                             \
+    void nyb_mul_##name(const nyb_elements *elements, const nyb_mul_args *args);
 #include "kernels/elementwise/variants.inc"
 #undef NYB_ELEMENTWISE
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // AVX2: vpmaddwd over pairs (a, b) as 16-bit words.
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/epilogue_avx2.h"
+#include "kernels/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -75,5 +77,74 @@ void nyb_add_avx2(const nyb_elements *e, const nyb_add_args *args) {
             add(&k, rest[0], rest[1], rest[2]);
             memcpy(c + j, rest[2], e->columns - j);
         }
+    }
+}
+
+typedef struct mul_constants {
+    __m256i zero_a, zero_b; // words
+    nyb_scale8 scale;
+    nyb_narrow narrow;
+} mul_constants;
+
+// Sixteen products, scaled and narrowed.
+NYB_INLINE __m128i mul16(const mul_constants *k, __m128i a, __m128i b, const nyb_scaling scaling) {
+    const __m256i x = _mm256_sub_epi16(_mm256_cvtepi8_epi16(a), k->zero_a);
+    const __m256i y = _mm256_sub_epi16(_mm256_cvtepi8_epi16(b), k->zero_b);
+    const __m256i low = _mm256_mullo_epi16(x, y);
+    const __m256i high = _mm256_mulhi_epi16(x, y);
+    const __m256i p =
+        nyb_scale8_apply(&k->scale, _mm256_unpacklo_epi16(low, high), scaling, &k->narrow.output);
+    const __m256i q =
+        nyb_scale8_apply(&k->scale, _mm256_unpackhi_epi16(low, high), scaling, &k->narrow.output);
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(p, q), k->narrow.zero_point);
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return _mm_min_epi8(_mm_max_epi8(bytes, _mm256_castsi256_si128(k->narrow.minimum)),
+                        _mm256_castsi256_si128(k->narrow.maximum));
+}
+
+NYB_INLINE void mul_rows(const nyb_elements *e, const mul_constants *k, const nyb_scaling scaling) {
+    int8_t *c = e->c;
+    for (uint32_t i = 0; i < e->rows; i++, c += e->columns) {
+        const int8_t *a = e->a + i * e->a_stride;
+        const int8_t *b = e->b + i * e->b_stride;
+        uint32_t j = 0;
+        for (; e->columns - j >= 16; j += 16) {
+            const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(a + j));
+            const __m128i y = _mm_loadu_si128((const __m128i *)(const void *)(b + j));
+            _mm_storeu_si128((__m128i *)(void *)(c + j), mul16(k, x, y, scaling));
+        }
+        if (e->columns - j >= 8) {
+            const __m128i x = _mm_loadl_epi64((const __m128i *)(const void *)(a + j));
+            const __m128i y = _mm_loadl_epi64((const __m128i *)(const void *)(b + j));
+            _mm_storel_epi64((__m128i *)(void *)(c + j), mul16(k, x, y, scaling));
+            j += 8;
+        }
+        if (j < e->columns) {
+            int64_t rest[2] = {0, 0};
+            memcpy(&rest[0], a + j, e->columns - j);
+            memcpy(&rest[1], b + j, e->columns - j);
+            rest[0] =
+                _mm_cvtsi128_si64(mul16(k, _mm_cvtsi64_si128(rest[0]), _mm_cvtsi64_si128(rest[1]), scaling));
+            memcpy(c + j, &rest[0], e->columns - j);
+        }
+    }
+}
+
+void nyb_mul_avx2(const nyb_elements *e, const nyb_mul_args *args) {
+    if (args->shift < 32) { // a real multiplier of 1/2 or more
+        nyb_mul_scalar(e, args);
+        return;
+    }
+    const mul_constants k = {
+        .zero_a = _mm256_set1_epi16((int16_t)args->zero_a),
+        .zero_b = _mm256_set1_epi16((int16_t)args->zero_b),
+        .scale =
+            nyb_scale8_of(_mm256_set1_epi32(args->multiplier), _mm256_set1_epi32(args->shift), &args->output),
+        .narrow = nyb_narrow_of(&args->output),
+    };
+    if (nyb_scaling_of(&k.scale, &args->output) == NYB_SCALING_PLAIN) {
+        mul_rows(e, &k, NYB_SCALING_PLAIN);
+    } else {
+        mul_rows(e, &k, NYB_SCALING_SIGNED);
     }
 }

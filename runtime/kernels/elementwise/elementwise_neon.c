@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64: products of 16-bit halves (smlal). The inputs enter times 8, which puts the result into the upper
 // half of each sum: 13 + 3 bits, and addhn keeps that half.
-#include "kernels/edge.h"
 #include "kernels/elementwise/elementwise.h"
-#include "kernels/unroll.h"
+#include "kernels/epilogue_neon.h"
 
-#include <arm_neon.h>
+#include <string.h>
 
 enum { STEP = 16, UP = 3 };
 
@@ -75,5 +74,83 @@ void nyb_add_neon(const nyb_elements *e, const nyb_add_args *args) {
             vst1q_s8(rest[2], add(&k, vld1q_s8(rest[0]), vld1q_s8(rest[1])));
             memcpy(c + j, rest[2], e->columns - j);
         }
+    }
+}
+
+typedef struct mul_constants {
+    int8x16_t zero_a, zero_b;
+    int32x4_t multiplier;
+    int32x4_t down; // 31 - shift
+    int16x8_t zero_point;
+    int8x16_t minimum, maximum;
+} mul_constants;
+
+// Four products scaled, as in kernels/epilogue_neon.h. twice: TFLite's double rounding.
+NYB_INLINE int16x4_t scale(const mul_constants *k, int32x4_t product, const bool twice) {
+    int32x4_t x;
+    if (twice) {
+        x = vqrdmulhq_s32(product, k->multiplier);
+        x = vsraq_n_s32(x, x, 31);
+    } else {
+        x = vqdmulhq_s32(product, k->multiplier);
+    }
+    return vqmovn_s32(vrshlq_s32(x, k->down));
+}
+
+NYB_INLINE int16x8_t mul8(const mul_constants *k, int16x8_t a, int16x8_t b, const bool twice) {
+    const int16x4_t low = scale(k, vmull_s16(vget_low_s16(a), vget_low_s16(b)), twice);
+    const int16x4_t high = scale(k, vmull_high_s16(a, b), twice);
+    return vqaddq_s16(vcombine_s16(low, high), k->zero_point);
+}
+
+NYB_INLINE int8x16_t mul(const mul_constants *k, int8x16_t a, int8x16_t b, const bool twice) {
+    const int16x8_t low = mul8(k, vsubl_s8(vget_low_s8(a), vget_low_s8(k->zero_a)),
+                               vsubl_s8(vget_low_s8(b), vget_low_s8(k->zero_b)), twice);
+    const int16x8_t high = mul8(k, vsubl_high_s8(a, k->zero_a), vsubl_high_s8(b, k->zero_b), twice);
+    return vmaxq_s8(vminq_s8(vqmovn_high_s16(vqmovn_s16(low), high), k->maximum), k->minimum);
+}
+
+NYB_INLINE void mul_rows(const nyb_elements *e, const mul_constants *k, const bool twice) {
+    int8_t *c = e->c;
+    for (uint32_t i = 0; i < e->rows; i++, c += e->columns) {
+        const int8_t *a = e->a + i * e->a_stride;
+        const int8_t *b = e->b + i * e->b_stride;
+        uint32_t j = 0;
+        for (; e->columns - j >= STEP; j += STEP) {
+            vst1q_s8(c + j, mul(k, vld1q_s8(a + j), vld1q_s8(b + j), twice));
+        }
+        for (; e->columns - j >= 8; j += 8) {
+            const int8x16_t y = mul(k, vcombine_s8(vld1_s8(a + j), vdup_n_s8(0)),
+                                    vcombine_s8(vld1_s8(b + j), vdup_n_s8(0)), twice);
+            vst1_s8(c + j, vget_low_s8(y));
+        }
+        if (j < e->columns) {
+            int8_t rest[3][STEP] = {{0}};
+            memcpy(rest[0], a + j, e->columns - j);
+            memcpy(rest[1], b + j, e->columns - j);
+            vst1q_s8(rest[2], mul(k, vld1q_s8(rest[0]), vld1q_s8(rest[1]), twice));
+            memcpy(c + j, rest[2], e->columns - j);
+        }
+    }
+}
+
+void nyb_mul_neon(const nyb_elements *e, const nyb_mul_args *args) {
+    if (args->shift < 32) { // a real multiplier of 1/2 or more
+        nyb_mul_scalar(e, args);
+        return;
+    }
+    const mul_constants k = {
+        .zero_a = vdupq_n_s8((int8_t)args->zero_a),
+        .zero_b = vdupq_n_s8((int8_t)args->zero_b),
+        .multiplier = vdupq_n_s32(args->multiplier),
+        .down = vdupq_n_s32(31 - args->shift),
+        .zero_point = vdupq_n_s16((int16_t)args->output.zero_point),
+        .minimum = vdupq_n_s8((int8_t)args->output.minimum),
+        .maximum = vdupq_n_s8((int8_t)args->output.maximum),
+    };
+    if (args->output.nudge != 0) {
+        mul_rows(e, &k, true);
+    } else {
+        mul_rows(e, &k, false);
     }
 }
