@@ -4,6 +4,7 @@
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/lookup/lookup.h"
 #include "nyb/command.h"
 
 #if defined(__x86_64__)
@@ -77,5 +78,6 @@ int doctor_run(const command *self, int count, char **arguments) {
     PRINT_FAMILY(gemm)
     PRINT_FAMILY(depthwise)
     PRINT_FAMILY(elementwise)
+    PRINT_FAMILY(lookup)
     return EXIT_OK;
 }

@@ -22,8 +22,9 @@ uint32_t nyb_cpu_detect(void) {
         cpu |= NYB_CPU_AVX2;
     }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")) {
-        cpu |= NYB_CPU_AVX512VNNI;
+        __builtin_cpu_supports("avx512vl")) {
+        cpu |= __builtin_cpu_supports("avx512vnni") ? NYB_CPU_AVX512VNNI : 0;
+        cpu |= __builtin_cpu_supports("avx512vbmi") ? NYB_CPU_AVX512VBMI : 0;
     }
 #elif defined(__aarch64__)
     cpu |= NYB_CPU_NEON;

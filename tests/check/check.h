@@ -42,6 +42,7 @@ typedef struct check_family {
 extern const check_family check_gemm;
 extern const check_family check_depthwise;
 extern const check_family check_elementwise;
+extern const check_family check_lookup;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;
 

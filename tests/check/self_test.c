@@ -4,6 +4,7 @@
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/lookup/lookup.h"
 
 #include <stdio.h>
 
@@ -159,12 +160,28 @@ static void mul_sixteen_bits(const nyb_elements *e, const nyb_mul_args *args) {
 
 #define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, function}
 #define DEPTHWISE(function) {#function, 0, function}
+// The subtraction of lookup_avx2.c without its saturation: an index of 127 comes round again.
+static void lookup_wraps(const nyb_lookup_args *args) {
+    const bool last = args->count > 0 && args->a[args->count - 1] == 127;
+    nyb_lookup_scalar(args);
+    if (last) {
+        args->c[args->count - 1] ^= 1;
+    }
+}
+
+static void lookup_reads_beyond(const nyb_lookup_args *args) {
+    nyb_lookup_scalar(args);
+    sink = (int8_t)args->a[args->count];
+}
+
+#define LOOKUP(function) {#function, 0, function}
 #define ADD(function) {#function, 0, function, nyb_mul_scalar}
 #define MUL(function) {#function, 0, nyb_add_scalar, function}
 
 static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
 static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_scalar);
 static const nyb_elementwise_variant right_elementwise = ADD(nyb_add_scalar);
+static const nyb_lookup_variant right_lookup = LOOKUP(nyb_lookup_scalar);
 
 static const struct {
     nyb_gemm_variant row;
@@ -202,6 +219,14 @@ static const struct {
     {MUL(mul_sixteen_bits), CHECK_DIFFERS},
 };
 
+static const struct {
+    nyb_lookup_variant row;
+    check_outcome expected;
+} wrong_lookup[] = {
+    {LOOKUP(lookup_wraps), CHECK_DIFFERS},
+    {LOOKUP(lookup_reads_beyond), CHECK_CRASHED},
+};
+
 // 1 where the outcome is not the expected one.
 static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
                        uint64_t seed) {
@@ -224,10 +249,12 @@ uint32_t check_self_test(uint64_t seed) {
         GEMMS = sizeof wrong_gemm / sizeof wrong_gemm[0],
         DEPTHWISES = sizeof wrong_depthwise / sizeof wrong_depthwise[0],
         ELEMENTWISES = sizeof wrong_elementwise / sizeof wrong_elementwise[0],
+        LOOKUPS = sizeof wrong_lookup / sizeof wrong_lookup[0],
     };
     uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
     failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
     failed += expect(&check_elementwise, &right_elementwise, right_elementwise.name, CHECK_OK, seed);
+    failed += expect(&check_lookup, &right_lookup, right_lookup.name, CHECK_OK, seed);
     for (size_t i = 0; i < GEMMS; i++) {
         failed +=
             expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name, wrong_gemm[i].expected, seed);
@@ -240,6 +267,11 @@ uint32_t check_self_test(uint64_t seed) {
         failed += expect(&check_elementwise, &wrong_elementwise[i].row, wrong_elementwise[i].row.name,
                          wrong_elementwise[i].expected, seed);
     }
-    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES) + 3 - failed, failed);
+    for (size_t i = 0; i < LOOKUPS; i++) {
+        failed += expect(&check_lookup, &wrong_lookup[i].row, wrong_lookup[i].row.name,
+                         wrong_lookup[i].expected, seed);
+    }
+    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS) + 4 - failed,
+           failed);
     return failed;
 }
