@@ -69,6 +69,8 @@ static bool look_out(pool *p, bool (*condition)(pool *)) {
             }
             pause_core();
         }
+        // Where others want this core, the thread that is waited for may be one of them.
+        sched_yield();
     } while (p->lookout_ns > 0 && nyb_clock_ns() - start < p->lookout_ns);
     return false;
 }
