@@ -591,11 +591,36 @@ def test_bench_json(model: Path) -> None:
     assert sum(o["share"] for o in document["operators"]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("command", [["info"], ["bench", "--runs", 1]])
+def test_bench_explains(model: Path) -> None:
+    output = cli("bench", model, "--runs", 2, "--explain").output
+    heading, conv, reshape = (line for line in output.splitlines() if line[:1] in "#01" and line)
+    assert heading.endswith("of ceiling")
+    assert re.search(r"\d%  +[\d.]+  +\d+%$", conv)
+    assert reshape.endswith("%")
+    variant = nybble.load(model).layers()[0].variant
+    assert re.search(
+        rf"^ceiling of a core, from its first-level cache: [\d.]+ GMAC/s \(gemm, 8-bit weights, {variant}\)$",
+        output,
+        re.M,
+    )
+    assert re.search(r"^(nothing stands out|[\d.]+% of the time: .* \(operator [\d, ]+\))$", output, re.M)
+
+
+def test_bench_explains_as_json(model: Path) -> None:
+    document = json.loads(cli("bench", model, "--runs", 2, "--explain", "--json").output)
+    [ceiling] = document["ceilings"]
+    conv, reshape = document["operators"]
+    assert (ceiling["family"], ceiling["weight_bits"], ceiling["variant"]) == ("gemm", 8, conv["variant"])
+    assert conv["ceiling_share"] == pytest.approx(conv["gmacs_per_second"] / ceiling["gmacs_per_second"])
+    assert isinstance(conv["advice"], str)
+    assert reshape["ceiling_share"] == 0
+
+
+@pytest.mark.parametrize("command", [["info"], ["bench", "--runs", 1], ["bench", "--runs", 1, "--explain"]])
 def test_every_json_key_is_documented(command: Sequence[object], model: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/command-line.md").read_text("utf-8")
     document = json.loads(cli(*command, model, "--json").output)
-    tables = [document, document["operators"][0], *document.get("inputs", [])]
+    tables = [document, document["operators"][0], *document.get("inputs", []), *document.get("ceilings", [])]
     assert all(f"`{key}`" in page for table in tables for key in table)
 
 
