@@ -176,13 +176,14 @@ NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const nyb
 }
 
 // Finishes `rows` (a constant, 1 to 8) rows of accumulators of one panel; c: of the panel's first channel.
-NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_panel_output *panel, int8_t *c,
-                                size_t c_stride) {
-    if (panel->scaling == NYB_SCALING_RELU) {
+// scaling: of the panel, or NYB_SCALING_WIDE, which serves all.
+NYB_INLINE void nyb_finish_rows_by(int32x4_t (*acc)[2], const int rows, const nyb_panel_output *panel,
+                                   const nyb_scaling scaling, int8_t *c, size_t c_stride) {
+    if (scaling == NYB_SCALING_RELU) {
         nyb_finish_narrow(acc, rows, NYB_SCALING_RELU, panel, c, c_stride);
-    } else if (panel->scaling == NYB_SCALING_DOUBLE) {
+    } else if (scaling == NYB_SCALING_DOUBLE) {
         nyb_finish_narrow(acc, rows, NYB_SCALING_DOUBLE, panel, c, c_stride);
-    } else if (panel->scaling == NYB_SCALING_SINGLE) {
+    } else if (scaling == NYB_SCALING_SINGLE) {
         nyb_finish_narrow(acc, rows, NYB_SCALING_SINGLE, panel, c, c_stride);
     } else {
         int32_t sums[8][8];
@@ -195,28 +196,36 @@ NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_p
     }
 }
 
-NYB_INLINE void nyb_finish_both(int32x4_t (*first)[2], int32x4_t (*second)[2], const int rows,
-                                const nyb_scaling scaling, const nyb_panel_output panels[2], int8_t *c,
+NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_panel_output *panel, int8_t *c,
                                 size_t c_stride) {
+    nyb_finish_rows_by(acc, rows, panel, panel->scaling, c, c_stride);
+}
+
+NYB_INLINE void nyb_finish_both(int32x4_t (*acc)[2][2], const int rows, const nyb_panel_output panels[2],
+                                const nyb_scaling scaling, int8_t *c, size_t c_stride) {
     NYB_EACH (i, rows) {
-        const int8x8_t low = vqmovn_s16(nyb_scale_row(first[i], &panels[0], scaling));
-        const int8x16_t x = vqmovn_high_s16(low, nyb_scale_row(second[i], &panels[1], scaling));
+        const int8x8_t low = vqmovn_s16(nyb_scale_row(acc[i][0], &panels[0], scaling));
+        const int8x16_t x = vqmovn_high_s16(low, nyb_scale_row(acc[i][1], &panels[1], scaling));
         vst1q_s8(c + (size_t)i * c_stride, nyb_clamp16(x, &panels[0]));
     }
 }
 
-// Finishes rows of two complete neighbouring panels.
-NYB_INLINE void nyb_finish_two_panels(int32x4_t (*first)[2], int32x4_t (*second)[2], const int rows,
-                                      const nyb_panel_output panels[2], int8_t *c, size_t c_stride) {
-    if (panels[0].scaling != panels[1].scaling || panels[0].scaling == NYB_SCALING_WIDE) {
-        nyb_finish_rows(first, rows, &panels[0], c, c_stride);
-        nyb_finish_rows(second, rows, &panels[1], c + 8, c_stride);
-    } else if (panels[0].scaling == NYB_SCALING_RELU) {
-        nyb_finish_both(first, second, rows, NYB_SCALING_RELU, panels, c, c_stride);
-    } else if (panels[0].scaling == NYB_SCALING_DOUBLE) {
-        nyb_finish_both(first, second, rows, NYB_SCALING_DOUBLE, panels, c, c_stride);
+// Finishes rows of two complete neighbouring panels. scaling: of both, or NYB_SCALING_WIDE, which serves all.
+NYB_INLINE void nyb_finish_two_panels(int32x4_t (*acc)[2][2], const int rows,
+                                      const nyb_panel_output panels[2], const nyb_scaling scaling, int8_t *c,
+                                      size_t c_stride) {
+    if (scaling == NYB_SCALING_RELU) {
+        nyb_finish_both(acc, rows, panels, NYB_SCALING_RELU, c, c_stride);
+    } else if (scaling == NYB_SCALING_DOUBLE) {
+        nyb_finish_both(acc, rows, panels, NYB_SCALING_DOUBLE, c, c_stride);
+    } else if (scaling == NYB_SCALING_SINGLE) {
+        nyb_finish_both(acc, rows, panels, NYB_SCALING_SINGLE, c, c_stride);
     } else {
-        nyb_finish_both(first, second, rows, NYB_SCALING_SINGLE, panels, c, c_stride);
+        NYB_EACH (i, rows) {
+            NYB_EACH (q, 2)
+                nyb_finish_rows_by(&acc[i][q], 1, &panels[q], NYB_SCALING_WIDE,
+                                   c + (size_t)i * c_stride + 8 * q, c_stride);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ enum { NR = NYB_DEPTHWISE_NR, PIXELS = 4, PANELS = 2, TAPS = 128 };
 // What stays the same over the pixels of neighbouring panels.
 typedef struct depthwise_block {
     union {
-        int8x8_t narrow[TAPS][PANELS];
+        int8x16_t narrow[TAPS]; // of a single panel in the low half
         int16x8_t wide[TAPS][PANELS];
     } weights;
     size_t offset[TAPS]; // of a tap from the first
@@ -48,140 +48,209 @@ NYB_INLINE bool read_weights(depthwise_block *b, const nyb_depthwise_args *args,
         b->taps++;
     }
     *narrow = vmaxvq_s16(largest) <= INT8_MAX;
-    for (uint32_t t = 0; t < b->taps && *narrow; t++) {
-        NYB_EACH (q, panels)
-            b->weights.narrow[t][q] = vmovn_s16(b->weights.wide[t][q]); // behind what is still to be read
+    for (uint32_t t = 0; t < b->taps && *narrow; t++) { // in place: before what is still to be read
+        b->weights.narrow[t] = vcombine_s8(vmovn_s16(b->weights.wide[t][0]),
+                                           panels == 2 ? vmovn_s16(b->weights.wide[t][1]) : vdup_n_s8(0));
     }
     return true;
 }
 
-// The channels of one tap of one pixel. edge: the pixel ends within them.
-NYB_INLINE void load(int8x8_t x[PANELS], const int8_t *tap, const depthwise_block *b, uint32_t channels,
-                     const int panels, const bool edge) {
+// The channels of one tap of one pixel, those of a single panel in the low half. edge: the pixel ends within
+// them.
+NYB_INLINE int8x16_t load(const int8_t *tap, const depthwise_block *b, uint32_t channels, const int panels,
+                          const bool edge) {
     if (panels == 2) {
-        const int8x16_t both = vld1q_s8(tap);
-        x[0] = vget_low_s8(both);
-        x[1] = vget_high_s8(both);
-    } else {
-        x[0] = edge ? vcreate_s8(nyb_read8(tap - b->first, b->first, channels)) : vld1_s8(tap);
+        return vld1q_s8(tap);
+    }
+    const int8x8_t x = edge ? vcreate_s8(nyb_read8(tap - b->first, b->first, channels)) : vld1_s8(tap);
+    return vcombine_s8(x, vdup_n_s8(0));
+}
+
+// s = or += x * w, each panel by itself.
+NYB_INLINE void multiply(int16x8_t s[PANELS], const bool add, int8x16_t x, int8x16_t w, const int panels) {
+    const int8x8_t x_low = vget_low_s8(x), w_low = vget_low_s8(w);
+    s[0] = add ? vmlal_s8(s[0], x_low, w_low) : vmull_s8(x_low, w_low);
+    if (panels == 2) {
+        s[1] = add ? vmlal_high_s8(s[1], x, w) : vmull_high_s8(x, w);
     }
 }
 
-NYB_INLINE void widen(int32x4_t acc[2], const int32x4_t sum[2], int16x8_t pair) {
-    acc[0] = vaddw_s16(sum[0], vget_low_s16(pair));
-    acc[1] = vaddw_high_s16(sum[1], pair);
+NYB_INLINE void add_sums(int32x4_t to[PANELS][2], int32x4_t acc[PANELS][2], const int16x8_t s[PANELS],
+                         const int panels) {
+    NYB_EACH (q, panels) {
+        to[q][0] = vaddw_s16(acc[q][0], vget_low_s16(s[q]));
+        to[q][1] = vaddw_high_s16(acc[q][1], s[q]);
+    }
+}
+
+NYB_INLINE void read_bias(int32x4_t acc[PANELS][2], const depthwise_block *b, const int panels) {
+    NYB_EACH (q, panels) {
+        acc[q][0] = vld1q_s32(b->bias + NR * q);
+        acc[q][1] = vld1q_s32(b->bias + NR * q + 4);
+    }
 }
 
 // 3 x 3 taps of neighbouring pixels, whose columns are `stride` (1 or 2) apart: each column is loaded once.
-NYB_INLINE void sum_3x3(int32x4_t (*acc)[PIXELS][2], const depthwise_block *b, const nyb_depthwise_args *args,
+NYB_INLINE void sum_3x3(int32x4_t (*acc)[PANELS][2], const depthwise_block *b, const nyb_depthwise_args *args,
                         const int8_t *x, const int pixels, const int panels, const int stride) {
-    int8x8_t in[3][2 * PIXELS + 1][PANELS];
+    int8x16_t in[2 * PIXELS + 1];
+    int16x8_t s[PIXELS][PANELS];
     int32x4_t bias[PANELS][2];
-    NYB_EACH (q, panels) {
-        bias[q][0] = vld1q_s32(b->bias + NR * q);
-        bias[q][1] = vld1q_s32(b->bias + NR * q + 4);
-    }
+    read_bias(bias, b, panels);
     NYB_EACH (t, 9) {
         if (t % 3 == 0) {
             NYB_EACH (k, (pixels - 1) * stride + 3)
-                load(in[t / 3][k], x + (size_t)k * args->tap_pixel, b, args->channels, panels, false);
+                in[k] = load(x + (size_t)k * args->tap_pixel, b, args->channels, panels, false);
             x += args->tap_line;
         }
-        if (t % 2 == 0 && t < 8) {
-            continue; // with the next
-        }
-        const int first = t == 8 ? t : t - 1;
-        NYB_EACH (i, pixels) {
-            NYB_EACH (q, panels) {
-                const int column = i * stride;
-                int16x8_t s = vmull_s8(in[first / 3][column + first % 3][q], b->weights.narrow[first][q]);
-                if (t < 8) {
-                    s = vmlal_s8(s, in[t / 3][column + t % 3][q], b->weights.narrow[t][q]);
-                }
-                widen(acc[q][i], t == 1 ? bias[q] : acc[q][i], s);
-            }
+        // All pixels of a step before the next step: in-order cores wait for each result.
+        NYB_EACH (i, pixels)
+            multiply(s[i], t % 2 != 0, in[i * stride + t % 3], b->weights.narrow[t], panels);
+        if (t % 2 != 0 || t == 8) {
+            NYB_EACH (i, pixels)
+                add_sums(acc[i], t == 1 ? bias : acc[i], s[i], panels);
         }
     }
 }
 
 // Taps of any window, pair by pair.
-NYB_INLINE void sum_pairs(int32x4_t (*acc)[PIXELS][2], const depthwise_block *b,
+NYB_INLINE void sum_pairs(int32x4_t (*acc)[PANELS][2], const depthwise_block *b,
                           const nyb_depthwise_args *args, const int8_t *x, const int pixels, const int panels,
                           const bool edge) {
     for (uint32_t t = 0; t < b->taps; t += 2) {
-        int8x8_t in[2][PIXELS][PANELS];
-        NYB_EACH (i, pixels) {
-            NYB_EACH (u, 2)
-                load(in[u][i], x + b->offset[t + (uint32_t)u] + (size_t)i * args->x_pixel, b, args->channels,
-                     panels, edge);
+        int8x16_t in[2][PIXELS];
+        int16x8_t s[PIXELS][PANELS];
+        NYB_EACH (u, 2) {
+            const int8_t *tap = x + b->offset[t + (uint32_t)u];
+            NYB_EACH (i, pixels)
+                in[u][i] = load(tap + (size_t)i * args->x_pixel, b, args->channels, panels, edge);
+        }
+        NYB_EACH (u, 2) {
+            NYB_EACH (i, pixels)
+                multiply(s[i], u == 1, in[u][i], b->weights.narrow[t + (uint32_t)u], panels);
+        }
+        NYB_EACH (i, pixels)
+            add_sums(acc[i], acc[i], s[i], panels);
+    }
+}
+
+// acc + x * w of one panel.
+NYB_INLINE void multiply_wide(int32x4_t acc[2], int16x8_t x, int16x8_t w) {
+    acc[0] = vmlal_s16(acc[0], vget_low_s16(x), vget_low_s16(w));
+    acc[1] = vmlal_high_s16(acc[1], x, w);
+}
+
+NYB_INLINE void widen(int16x8_t to[PANELS], int8x16_t x, const int panels) {
+    to[0] = vmovl_s8(vget_low_s8(x));
+    if (panels == 2) {
+        to[1] = vmovl_high_s8(x);
+    }
+}
+
+// Like sum_3x3: each column is widened once.
+NYB_INLINE void sum_3x3_wide(int32x4_t (*acc)[PANELS][2], const depthwise_block *b,
+                             const nyb_depthwise_args *args, const int8_t *x, const int pixels,
+                             const int panels, const int stride) {
+    int16x8_t in[2 * PIXELS + 1][PANELS];
+    NYB_EACH (t, 9) {
+        if (t % 3 == 0) {
+            NYB_EACH (k, (pixels - 1) * stride + 3)
+                widen(in[k], load(x + (size_t)k * args->tap_pixel, b, args->channels, panels, false), panels);
+            x += args->tap_line;
         }
         NYB_EACH (i, pixels) {
-            NYB_EACH (q, panels) {
-                const int16x8_t s = vmull_s8(in[0][i][q], b->weights.narrow[t][q]);
-                widen(acc[q][i], acc[q][i], vmlal_s8(s, in[1][i][q], b->weights.narrow[t + 1][q]));
-            }
+            NYB_EACH (q, panels)
+                multiply_wide(acc[i][q], in[i * stride + t % 3][q], b->weights.wide[t][q]);
         }
     }
 }
 
-NYB_INLINE void sum_wide(int32x4_t (*acc)[PIXELS][2], const depthwise_block *b,
+NYB_INLINE void sum_wide(int32x4_t (*acc)[PANELS][2], const depthwise_block *b,
                          const nyb_depthwise_args *args, const int8_t *x, const int pixels, const int panels,
                          const bool edge) {
     for (uint32_t t = 0; t < b->taps; t++) {
-        int8x8_t in[PIXELS][PANELS];
-        NYB_EACH (i, pixels)
-            load(in[i], x + b->offset[t] + (size_t)i * args->x_pixel, b, args->channels, panels, edge);
+        int16x8_t in[PIXELS][PANELS];
         NYB_EACH (i, pixels) {
-            NYB_EACH (q, panels) {
-                const int16x8_t v = vmovl_s8(in[i][q]);
-                const int16x8_t w = b->weights.wide[t][q];
-                acc[q][i][0] = vmlal_s16(acc[q][i][0], vget_low_s16(v), vget_low_s16(w));
-                acc[q][i][1] = vmlal_high_s16(acc[q][i][1], v, w);
-            }
+            const int8_t *tap = x + b->offset[t] + (size_t)i * args->x_pixel;
+            widen(in[i], load(tap, b, args->channels, panels, edge), panels);
+        }
+        NYB_EACH (i, pixels) {
+            NYB_EACH (q, panels)
+                multiply_wide(acc[i][q], in[i][q], b->weights.wide[t][q]);
         }
     }
 }
 
-typedef enum sum_kind { SUM_3X3, SUM_3X3_STRIDE_2, SUM_PAIRS, SUM_WIDE } sum_kind;
+// How a block sums. stride: 1 or 2 pixels of a 3 x 3 window, 0 for any other.
+typedef struct depthwise_sum {
+    bool wide;
+    int stride;
+} depthwise_sum;
 
 // Neighbouring pixels, which share the loads of constants.
 NYB_INLINE void block(const depthwise_block *b, const nyb_depthwise_args *args, const int8_t *x, int8_t *c,
-                      const int pixels, const int panels, const bool edge, const sum_kind kind) {
-    int32x4_t acc[PANELS][PIXELS][2];
-    if (kind == SUM_3X3 || kind == SUM_3X3_STRIDE_2) {
-        sum_3x3(acc, b, args, x, pixels, panels, kind == SUM_3X3 ? 1 : 2);
+                      const int pixels, const int panels, const bool edge, const depthwise_sum sum,
+                      const nyb_scaling scaling) {
+    int32x4_t acc[PIXELS][PANELS][2];
+    if (sum.stride > 0 && !sum.wide) {
+        sum_3x3(acc, b, args, x, pixels, panels, sum.stride);
     } else {
-        NYB_EACH (i, pixels) {
-            NYB_EACH (q, panels) {
-                acc[q][i][0] = vld1q_s32(b->bias + NR * q);
-                acc[q][i][1] = vld1q_s32(b->bias + NR * q + 4);
-            }
-        }
-        if (kind == SUM_PAIRS) {
-            sum_pairs(acc, b, args, x, pixels, panels, edge);
-        } else {
+        NYB_EACH (i, pixels)
+            read_bias(acc[i], b, panels);
+        if (sum.stride > 0) {
+            sum_3x3_wide(acc, b, args, x, pixels, panels, sum.stride);
+        } else if (sum.wide) {
             sum_wide(acc, b, args, x, pixels, panels, edge);
+        } else {
+            sum_pairs(acc, b, args, x, pixels, panels, edge);
         }
     }
     if (panels == 2) {
-        nyb_finish_two_panels(acc[0], acc[1], pixels, b->output, c, args->c_pixel);
+        nyb_finish_two_panels(acc, pixels, b->output, scaling, c, args->c_pixel);
     } else {
-        nyb_finish_rows(acc[0], pixels, &b->output[0], c, args->c_pixel);
+        int32x4_t rows[PIXELS][2];
+        NYB_EACH (i, pixels) {
+            rows[i][0] = acc[i][0][0];
+            rows[i][1] = acc[i][0][1];
+        }
+        nyb_finish_rows_by(rows, pixels, &b->output[0], scaling, c, args->c_pixel);
     }
 }
 
 NYB_INLINE void all_lines(const depthwise_block *b, const nyb_depthwise_args *args, const int panels,
-                          const bool edge, const sum_kind kind) {
+                          const bool edge, const depthwise_sum sum, const nyb_scaling scaling) {
+    const int pixels = edge ? 1 : panels == 2 || sum.stride == 2 ? 2 : PIXELS; // as many as registers allow
     for (uint32_t y = 0; y < args->lines; y++) {
         const int8_t *x = args->x + y * args->x_line + b->first;
         int8_t *c = args->c + y * args->c_line + b->first;
         uint32_t left = args->pixels;
-        for (; left >= PIXELS; left -= PIXELS, x += PIXELS * args->x_pixel, c += PIXELS * args->c_pixel) {
-            block(b, args, x, c, PIXELS, panels, edge, kind);
+        for (; left >= (uint32_t)pixels; left -= (uint32_t)pixels) {
+            block(b, args, x, c, pixels, panels, edge, sum, scaling);
+            x += (uint32_t)pixels * args->x_pixel;
+            c += (uint32_t)pixels * args->c_pixel;
         }
         for (; left > 0; left--, x += args->x_pixel, c += args->c_pixel) {
-            block(b, args, x, c, 1, panels, edge, kind);
+            block(b, args, x, c, 1, panels, edge, sum, scaling);
         }
+    }
+}
+
+// Inner loops of their own for the usual windows and scalings.
+NYB_INLINE void all_sums(const depthwise_block *b, const nyb_depthwise_args *args, const int panels,
+                         const bool edge, const bool wide, const nyb_scaling scaling) {
+    const bool small = args->window_height == 3 && args->window_width == 3 && !edge;
+    const depthwise_sum any = {wide, 0}, next = {wide, 1}, second = {wide, 2};
+    const bool at_once = args->x_pixel == args->tap_pixel, apart = args->x_pixel == 2 * args->tap_pixel;
+    if (small && at_once && scaling == NYB_SCALING_RELU) {
+        all_lines(b, args, panels, false, next, NYB_SCALING_RELU);
+    } else if (small && at_once && scaling == NYB_SCALING_DOUBLE) {
+        all_lines(b, args, panels, false, next, NYB_SCALING_DOUBLE);
+    } else if (small && apart && scaling == NYB_SCALING_RELU) {
+        all_lines(b, args, panels, false, second, NYB_SCALING_RELU);
+    } else if (small && apart && scaling == NYB_SCALING_DOUBLE) {
+        all_lines(b, args, panels, false, second, NYB_SCALING_DOUBLE);
+    } else {
+        all_lines(b, args, panels, edge, any, scaling);
     }
 }
 
@@ -200,15 +269,14 @@ NYB_INLINE bool run(const nyb_depthwise_args *args, uint32_t first, const int pa
         const uint32_t width = edge ? args->channels - n : NR;
         b.output[q] = nyb_panel_output_of(args->multiplier + n, args->shift + n, width, &args->output);
     }
-    const bool is_3x3 = args->window_height == 3 && args->window_width == 3;
-    if (!narrow) {
-        all_lines(&b, args, panels, edge, SUM_WIDE);
-    } else if (!edge && is_3x3 && args->x_pixel == args->tap_pixel) {
-        all_lines(&b, args, panels, edge, SUM_3X3);
-    } else if (!edge && is_3x3 && args->x_pixel == 2 * args->tap_pixel) {
-        all_lines(&b, args, panels, edge, SUM_3X3_STRIDE_2);
+    nyb_scaling scaling = b.output[0].scaling;
+    if (panels == 2 && b.output[1].scaling > scaling) {
+        scaling = NYB_SCALING_WIDE; // panels differ only where one of them is wide
+    }
+    if (narrow) {
+        all_sums(&b, args, panels, edge, false, scaling);
     } else {
-        all_lines(&b, args, panels, edge, SUM_PAIRS);
+        all_sums(&b, args, panels, edge, true, scaling);
     }
     return true;
 }
