@@ -5,6 +5,7 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/lookup/lookup.h"
+#include "kernels/pool/pool.h"
 #include "nyb/command.h"
 
 #if defined(__x86_64__)
@@ -79,5 +80,6 @@ int doctor_run(const command *self, int count, char **arguments) {
     PRINT_FAMILY(depthwise)
     PRINT_FAMILY(elementwise)
     PRINT_FAMILY(lookup)
+    PRINT_FAMILY(pool)
     return EXIT_OK;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Average and maximum over a window. Meaning: python/nybble/ops/pool.py.
+#include "kernels/pool/pool.h"
 #include "ops/weights.h"
 
 typedef struct pool_plan {
@@ -12,7 +13,11 @@ typedef struct pool_plan {
     int32_t minimum, maximum;
     bool average;
     bool up; // PoolRounding UP
+    const nyb_pool_variant *kernel;
 } pool_plan;
+
+// Outputs of an average that are summed together.
+enum { BLOCK = 64 };
 
 static nyb_status read(const nyb_node *node, pool_plan *plan, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
@@ -59,6 +64,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    p->kernel = nyb_pool_pick(setup->options->cpu);
     return 0;
 }
 
@@ -82,6 +88,30 @@ static void inside(int64_t start, uint32_t taps, uint32_t dilation, uint32_t ext
     *end = *end < *first ? *first : *end;
 }
 
+static void average(const pool_plan *p, const nyb_window_taps *taps, int8_t *y) {
+    const int32_t count = (int32_t)(taps->rows * taps->columns);
+    for (uint32_t first = 0; first < p->channels; first += BLOCK) {
+        nyb_window_taps block = nyb_taps_from(taps, first);
+        block.channels = block.channels < BLOCK ? block.channels : BLOCK;
+        int32_t sums[BLOCK] = {0};
+        p->kernel->sum(&block, sums);
+        for (uint32_t c = 0; c < block.channels; c++) {
+            y[first + c] = (int8_t)nyb_clamp(mean(sums[c], count, p->up), p->minimum, p->maximum);
+        }
+    }
+}
+
+// Pixels from ox on whose windows hold as many columns as that of ox.
+static uint32_t alike(const pool_plan *p, uint32_t ox, bool whole) {
+    const nyb_window *v = &p->window;
+    if (!whole) {
+        return 1;
+    }
+    const int64_t reach = (int64_t)(v->width - 1) * v->dilation_width;
+    const int64_t last = ((int64_t)p->width - 1 - reach + v->pad_left) / v->stride_width;
+    return (uint32_t)(last < p->out_width ? last : (int64_t)p->out_width - 1) - ox + 1;
+}
+
 static void line(void *context, uint32_t index, uint32_t thread) {
     const pool_plan *p = context;
     const nyb_window *v = &p->window;
@@ -91,23 +121,34 @@ static void line(void *context, uint32_t index, uint32_t thread) {
     const int64_t top = (int64_t)(index % p->out_height) * v->stride_height - v->pad_top;
     uint32_t i0, i1, j0, j1;
     inside(top, v->height, v->dilation_height, p->height, &i0, &i1);
-    for (uint32_t ox = 0; ox < p->out_width; ox++, y += p->channels) {
+    for (uint32_t ox = 0; ox < p->out_width;) {
         const int64_t left = (int64_t)ox * v->stride_width - v->pad_left;
         inside(left, v->width, v->dilation_width, p->width, &j0, &j1);
-        const int32_t count = (int32_t)((i1 - i0) * (j1 - j0));
-        for (uint32_t c = 0; c < p->channels; c++) {
-            int32_t sum = 0, largest = INT8_MIN;
-            for (uint32_t i = i0; i < i1; i++) {
-                const size_t iy = (size_t)(top + (int64_t)i * v->dilation_height);
-                for (uint32_t j = j0; j < j1; j++) {
-                    const size_t ix = (size_t)(left + (int64_t)j * v->dilation_width);
-                    const int32_t value = image[(iy * p->width + ix) * p->channels + c];
-                    sum += value;
-                    largest = value > largest ? value : largest;
-                }
-            }
-            const int32_t result = p->average ? mean(sum, count, p->up) : largest;
-            y[c] = (int8_t)nyb_clamp(result, p->minimum, p->maximum);
+        const size_t iy = (size_t)(top + (int64_t)i0 * v->dilation_height);
+        const size_t ix = (size_t)(left + (int64_t)j0 * v->dilation_width);
+        const bool empty = i0 == i1 || j0 == j1;
+        nyb_max_args args = {
+            .taps = {.a = empty ? image : image + (iy * p->width + ix) * p->channels,
+                     .row_stride = (size_t)v->dilation_height * p->width * p->channels,
+                     .column_stride = (size_t)v->dilation_width * p->channels,
+                     .rows = i1 - i0,
+                     .columns = j1 - j0,
+                     .channels = p->channels},
+            .pixel_stride = (size_t)v->stride_width * p->channels,
+            .pixels = alike(p, ox, j1 - j0 == v->width),
+            .minimum = p->minimum,
+            .maximum = p->maximum,
+            .c = y + (size_t)ox * p->channels,
+        };
+        ox += args.pixels;
+        if (!p->average) {
+            p->kernel->max(&args);
+            continue;
+        }
+        for (uint32_t i = 0; i < args.pixels; i++) {
+            average(p, &args.taps, args.c);
+            args.taps.a += args.pixel_stride;
+            args.c += p->channels;
         }
     }
 }
@@ -116,9 +157,12 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const pool_plan *p = plan_memory;
     const uint64_t outputs = (uint64_t)p->lines * p->out_width * p->channels;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, p->lines, outputs * p->window.height * p->window.width, line,
+    const uint64_t taps = outputs * p->window.height * p->window.width;
+    nyb_parallel_for(run_context->parallel, p->lines, nyb_macs_ns(taps, p->kernel->needs), line,
                      (void *)(uintptr_t)plan_memory);
 }
+
+static const char *variant(const void *plan_memory) { return ((const pool_plan *)plan_memory)->kernel->name; }
 
 _Static_assert(sizeof(pool_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
 #define NYB_POOL_LIKE(name)                                                                                  \
@@ -129,6 +173,6 @@ _Static_assert(sizeof(pool_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MA
      .check = check,                                                                                         \
      .plan = plan,                                                                                           \
      .run = run,                                                                                             \
-     .variant = nyb_variant_scalar}
+     .variant = variant}
 const nyb_op nyb_op_average_pool2d = NYB_POOL_LIKE("AveragePool2d");
 const nyb_op nyb_op_max_pool2d = NYB_POOL_LIKE("MaxPool2d");

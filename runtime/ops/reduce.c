@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mean and sum over any axes. Meaning: python/nybble/ops/reduce.py.
+#include "kernels/pool/pool.h"
 #include "ops/op.h"
 
 // Outputs whose sums are gathered together, where the input has them side by side.
@@ -25,6 +26,7 @@ typedef struct reduce_plan {
     const int8_t *x;
     int8_t *y;
     int32_t bias, multiplier, shift;
+    const nyb_pool_variant *kernel;
 } reduce_plan;
 
 // Puts an axis outside of those that are there already.
@@ -117,20 +119,24 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    p->kernel = nyb_pool_pick(setup->options->cpu);
     return 0;
 }
 
 // sums[i] += x[i], x[i + ...], ... over all positions along the summed axes.
-static void gather(const axes *summed, const int8_t *x, int32_t *sums, uint32_t width) {
+static void gather(const reduce_plan *p, const int8_t *x, int32_t *sums, uint32_t width) {
+    const axes *summed = &p->summed;
     const uint32_t inner = summed->rank - 1;
     uint32_t index[NYB_MAX_RANK] = {0};
     for (;;) {
-        const int8_t *line = x;
-        for (uint32_t i = 0; i < summed->shape[inner]; i++, line += summed->stride[inner]) {
-            for (uint32_t j = 0; j < width; j++) {
-                sums[j] += line[j];
-            }
-        }
+        const nyb_window_taps line = {
+            .a = x,
+            .column_stride = summed->stride[inner],
+            .rows = 1,
+            .columns = summed->shape[inner],
+            .channels = width,
+        };
+        p->kernel->sum(&line, sums);
         uint32_t d = inner;
         for (;;) {
             if (d == 0) {
@@ -160,7 +166,7 @@ static void row(void *context, uint32_t index, uint32_t thread) {
         const uint32_t left = p->channels - first;
         const uint32_t width = left < BLOCK ? left : BLOCK;
         int32_t sums[BLOCK] = {0};
-        gather(&p->summed, x + first, sums, width);
+        gather(p, x + first, sums, width);
         for (uint32_t i = 0; i < width; i++) {
             const int32_t acc = nyb_add(sums[i], p->bias);
             y[first + i] = nyb_finish(acc, p->multiplier, p->shift, &p->output);
@@ -171,7 +177,12 @@ static void row(void *context, uint32_t index, uint32_t thread) {
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const reduce_plan *p = plan_memory;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, p->rows, p->elements, row, (void *)(uintptr_t)plan_memory);
+    nyb_parallel_for(run_context->parallel, p->rows, nyb_macs_ns(p->elements, p->kernel->needs), row,
+                     (void *)(uintptr_t)plan_memory);
+}
+
+static const char *variant(const void *plan_memory) {
+    return ((const reduce_plan *)plan_memory)->kernel->name;
 }
 
 _Static_assert(sizeof(reduce_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
@@ -183,6 +194,6 @@ _Static_assert(sizeof(reduce_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_
      .check = check,                                                                                         \
      .plan = plan,                                                                                           \
      .run = run,                                                                                             \
-     .variant = nyb_variant_scalar}
+     .variant = variant}
 const nyb_op nyb_op_mean = NYB_REDUCE_LIKE("Mean");
 const nyb_op nyb_op_sum = NYB_REDUCE_LIKE("Sum");

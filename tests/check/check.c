@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 
 static const check_family *const families[] = {&check_gemm, &check_depthwise, &check_elementwise,
-                                               &check_lookup};
+                                               &check_lookup, &check_pool};
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 void check_begin(check *c, const char *format, ...) {

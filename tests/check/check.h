@@ -43,6 +43,7 @@ extern const check_family check_gemm;
 extern const check_family check_depthwise;
 extern const check_family check_elementwise;
 extern const check_family check_lookup;
+extern const check_family check_pool;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;
 

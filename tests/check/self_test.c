@@ -5,6 +5,7 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/lookup/lookup.h"
+#include "kernels/pool/pool.h"
 
 #include <stdio.h>
 
@@ -174,6 +175,32 @@ static void lookup_reads_beyond(const nyb_lookup_args *args) {
     sink = (int8_t)args->a[args->count];
 }
 
+// Sums of more than 256 bytes in 16 bits.
+static void pool_sum_wraps(const nyb_window_taps *taps, int32_t *sums) {
+    const int32_t before = taps->channels > 0 ? sums[0] : 0;
+    nyb_sum_scalar(taps, sums);
+    if (taps->channels > 0) {
+        sums[0] = before + (int16_t)(sums[0] - before);
+    }
+}
+
+static void pool_forgets_clamp(const nyb_max_args *args) {
+    nyb_max_args wrong = *args;
+    wrong.minimum = INT8_MIN;
+    nyb_max_scalar(&wrong);
+}
+
+static void pool_reads_beyond(const nyb_max_args *args) {
+    const nyb_window_taps *t = &args->taps;
+    nyb_max_scalar(args);
+    if (args->pixels > 0 && t->rows > 0 && t->columns > 0) {
+        sink = t->a[(args->pixels - 1) * args->pixel_stride + (t->rows - 1) * t->row_stride +
+                    (t->columns - 1) * t->column_stride + t->channels];
+    }
+}
+
+#define POOL_MAX(function) {#function, 0, function, nyb_sum_scalar}
+#define POOL_SUM(function) {#function, 0, nyb_max_scalar, function}
 #define LOOKUP(function) {#function, 0, function}
 #define ADD(function) {#function, 0, function, nyb_mul_scalar}
 #define MUL(function) {#function, 0, nyb_add_scalar, function}
@@ -182,6 +209,7 @@ static const nyb_gemm_variant right_gemm = GEMM(nyb_gemm_w8_scalar);
 static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_scalar);
 static const nyb_elementwise_variant right_elementwise = ADD(nyb_add_scalar);
 static const nyb_lookup_variant right_lookup = LOOKUP(nyb_lookup_scalar);
+static const nyb_pool_variant right_pool = POOL_MAX(nyb_max_scalar);
 
 static const struct {
     nyb_gemm_variant row;
@@ -227,6 +255,15 @@ static const struct {
     {LOOKUP(lookup_reads_beyond), CHECK_CRASHED},
 };
 
+static const struct {
+    nyb_pool_variant row;
+    check_outcome expected;
+} wrong_pool[] = {
+    {POOL_SUM(pool_sum_wraps), CHECK_DIFFERS},
+    {POOL_MAX(pool_forgets_clamp), CHECK_DIFFERS},
+    {POOL_MAX(pool_reads_beyond), CHECK_CRASHED},
+};
+
 // 1 where the outcome is not the expected one.
 static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
                        uint64_t seed) {
@@ -250,11 +287,13 @@ uint32_t check_self_test(uint64_t seed) {
         DEPTHWISES = sizeof wrong_depthwise / sizeof wrong_depthwise[0],
         ELEMENTWISES = sizeof wrong_elementwise / sizeof wrong_elementwise[0],
         LOOKUPS = sizeof wrong_lookup / sizeof wrong_lookup[0],
+        POOLS = sizeof wrong_pool / sizeof wrong_pool[0],
     };
     uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
     failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
     failed += expect(&check_elementwise, &right_elementwise, right_elementwise.name, CHECK_OK, seed);
     failed += expect(&check_lookup, &right_lookup, right_lookup.name, CHECK_OK, seed);
+    failed += expect(&check_pool, &right_pool, right_pool.name, CHECK_OK, seed);
     for (size_t i = 0; i < GEMMS; i++) {
         failed +=
             expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name, wrong_gemm[i].expected, seed);
@@ -271,7 +310,11 @@ uint32_t check_self_test(uint64_t seed) {
         failed += expect(&check_lookup, &wrong_lookup[i].row, wrong_lookup[i].row.name,
                          wrong_lookup[i].expected, seed);
     }
-    printf("%u as expected, %u not\n", (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS) + 4 - failed,
-           failed);
+    for (size_t i = 0; i < POOLS; i++) {
+        failed +=
+            expect(&check_pool, &wrong_pool[i].row, wrong_pool[i].row.name, wrong_pool[i].expected, seed);
+    }
+    printf("%u as expected, %u not\n",
+           (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS) + 5 - failed, failed);
     return failed;
 }

@@ -7,24 +7,25 @@
 enum { STEP = 16 };
 
 void nyb_lookup_neon(const nyb_lookup_args *args) {
-    size_t i = 0;
-    if (args->count >= STEP) {
-        const uint8x16x4_t table[4] = {
-            vld1q_u8_x4(args->table),
-            vld1q_u8_x4(args->table + 64),
-            vld1q_u8_x4(args->table + 128),
-            vld1q_u8_x4(args->table + 192),
-        };
-        for (; args->count - i >= STEP; i += STEP) {
-            const uint8x16_t x = vld1q_u8(args->a + i);
-            uint8x16_t y = vqtbl4q_u8(table[0], x);
-            y = vqtbx4q_u8(y, table[1], vsubq_u8(x, vdupq_n_u8(64)));
-            y = vqtbx4q_u8(y, table[2], vsubq_u8(x, vdupq_n_u8(128)));
-            y = vqtbx4q_u8(y, table[3], vsubq_u8(x, vdupq_n_u8(192)));
-            vst1q_u8(args->c + i, y);
+    const uint8_t *table = args->table, *a = args->a;
+    uint8_t *c = args->c;
+    size_t count = args->count;
+    if (count >= STEP) {
+        // Four variables: an array of them would live on the stack.
+        const uint8x16x4_t t0 = vld1q_u8_x4(table);
+        const uint8x16x4_t t1 = vld1q_u8_x4(table + 64);
+        const uint8x16x4_t t2 = vld1q_u8_x4(table + 128);
+        const uint8x16x4_t t3 = vld1q_u8_x4(table + 192);
+        for (; count >= STEP; count -= STEP, a += STEP, c += STEP) {
+            const uint8x16_t x = vld1q_u8(a);
+            uint8x16_t y = vqtbl4q_u8(t0, x);
+            y = vqtbx4q_u8(y, t1, vsubq_u8(x, vdupq_n_u8(64)));
+            y = vqtbx4q_u8(y, t2, vsubq_u8(x, vdupq_n_u8(128)));
+            y = vqtbx4q_u8(y, t3, vsubq_u8(x, vdupq_n_u8(192)));
+            vst1q_u8(c, y);
         }
     }
-    for (; i < args->count; i++) {
-        args->c[i] = args->table[args->a[i]];
+    for (; count > 0; count--) {
+        *c++ = table[*a++];
     }
 }
