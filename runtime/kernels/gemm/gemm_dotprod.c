@@ -2,7 +2,10 @@
 // AArch64 with 8-bit dot products (sdot): a lane of 4 activations against the 4 bytes of each of 4 channels.
 #include "kernels/gemm/panel_neon.h"
 
-enum { ROWS = 8, CHUNK = 16 }; // CHUNK: activations of a row in one register
+#include <string.h>
+
+// A tile is 8 rows of one panel, or one row of 4 panels.
+enum { ROWS = 8, PANELS = 4, ACCUMULATORS = 8 };
 
 NYB_INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int lane) {
     switch (lane) {
@@ -40,85 +43,120 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
 
 // One step of weights: a vector of 4 channels and one of the next 4 for each lane of activations.
 NYB_INLINE void unpack(int8x16_t (*v)[2], const uint8_t *w, const int bits) {
+    int8x16_t x[2] = {vreinterpretq_s8_u8(vld1q_u8(w)), vreinterpretq_s8_u8(vld1q_u8(w + 16))};
+    __asm__("" : "+w"(x[0]), "+w"(x[1])); // loaded side by side, by one instruction
     NYB_EACH (q, 2) {
-        const int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(w + 16 * q));
         NYB_EACH (p, 8 / bits)
-            v[p][q] = plane(x, bits, p);
+            v[p][q] = plane(x[q], bits, p);
     }
 }
 
-// The first 4 or 8 bytes of a chunk.
-NYB_INLINE int8x16_t read_step(const uint8_t *a, const int bits) {
-    return bits == 8 ? vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)a))
-                     : vcombine_s8(vld1_s8((const int8_t *)a), vdup_n_s8(0));
+// 4, 8 or 16 activations, at the lower end of a vector.
+NYB_INLINE int8x16_t read(const uint8_t *a, const int quads) {
+    if (quads == 4) {
+        return vreinterpretq_s8_u8(vld1q_u8(a));
+    }
+    uint64_t low = 0;
+    memcpy(&low, a, 4 * (size_t)quads);
+    return vcombine_s8(vcreate_s8(low), vdup_n_s8(0));
 }
 
-NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
-                     const int bits) {
-    const int planes = 8 / bits;
-    const uint8_t *w = panel->weights;
-    int32x4_t acc[ROWS][2];
-    NYB_EACH (i, rows) {
+// `rows` rows and one panel, or one row and `panels` panels; constants, as is `bits`.
+typedef struct tile_shape {
+    int rows;
+    int panels;
+    int bits;
+} tile_shape;
+
+// Adds the products of 4 * quads activations of each row, `at` bytes into it, with each panel's weights.
+NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
+                             size_t panel_bytes, const tile_shape shape, const int quads) {
+    const int planes = 8 / shape.bits;
+    NYB_EACH (n, shape.panels) {
+        int8x16_t v[4][2];
+        NYB_EACH (j, quads / planes)
+            unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, shape.bits);
+        NYB_EACH (i, shape.rows) {
+            const int8x16_t x = read(a[i] + at, quads);
+            NYB_EACH (p, quads) {
+                NYB_EACH (q, 2)
+                    acc[i + n][q] = dot_lane(acc[i + n][q], v[p][q], x, p);
+            }
+        }
+    }
+}
+
+NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
+                     const tile_shape shape) {
+    const int planes = 8 / shape.bits;
+    const int count = shape.rows + shape.panels - 1;
+    const size_t panel_bytes =
+        (size_t)nyb_panel_bytes(args->depth, (uint32_t)shape.bits, NYB_PANEL_NR, NYB_PANEL_KR);
+    const uint32_t steps = nyb_packed_steps(args->segment, (uint32_t)shape.bits, NYB_PANEL_KR);
+    const size_t gap = args->pitch - (size_t)steps * NYB_PANEL_KR * (size_t)planes;
+    int32x4_t acc[ACCUMULATORS][2];
+    NYB_EACH (i, count) {
         NYB_EACH (q, 2)
-            acc[i][q] = bits == 8 ? panel->bias[q] : vdupq_n_s32(0);
+            acc[i][q] = shape.bits == 8 ? panels[i % shape.panels].bias[q] : vdupq_n_s32(0);
     }
-    for (uint32_t s = 0; s < args->segments; s++) {
-        const uint8_t *a[ROWS];
-        NYB_EACH (i, rows)
-            a[i] = args->a[m + (uint32_t)i] + s * args->pitch;
-        uint32_t left = args->segment;
-        for (; left >= CHUNK; left -= CHUNK, w += 4 / planes * NYB_PANEL_STEP_BYTES) {
-            int8x16_t v[4][2];
-            NYB_EACH (j, 4 / planes)
-                unpack(v + planes * j, w + NYB_PANEL_STEP_BYTES * j, bits);
-            NYB_EACH (i, rows) {
-                const int8x16_t x = vreinterpretq_s8_u8(vld1q_u8(a[i]));
-                a[i] += CHUNK;
-                NYB_EACH (p, 4) {
-                    NYB_EACH (q, 2)
-                        acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
-                }
-            }
+    const uint8_t *a[ACCUMULATORS];
+    NYB_EACH (i, shape.rows)
+        a[i] = args->a[m + (uint32_t)i];
+    const uint8_t *w = panels->weights;
+    size_t at = 0; // bytes into every row: one offset for all
+    for (uint32_t s = 0; s < args->segments; s++, at += gap) {
+        uint32_t quads = steps * (uint32_t)planes;
+        for (; quads >= 4; quads -= 4, at += 16, w += NYB_PANEL_STEP_BYTES * 4 / planes)
+            add_products(acc, a, at, w, panel_bytes, shape, 4);
+        if (planes <= 2 && quads >= 2) {
+            add_products(acc, a, at, w, panel_bytes, shape, 2);
+            quads -= 2, at += 8, w += NYB_PANEL_STEP_BYTES * 2 / planes;
         }
-        const uint32_t steps = nyb_packed_steps(left, (uint32_t)bits, NYB_PANEL_KR);
-        for (uint32_t step = 0; step < steps; step++, w += NYB_PANEL_STEP_BYTES) {
-            int8x16_t v[4][2];
-            unpack(v, w, bits);
-            NYB_EACH (i, rows) {
-                const int8x16_t x = bits == 2 ? vreinterpretq_s8_u8(vld1q_u8(a[i])) : read_step(a[i], bits);
-                a[i] += NYB_PANEL_KR * planes;
-                NYB_EACH (p, planes) {
-                    NYB_EACH (q, 2)
-                        acc[i][q] = dot_lane(acc[i][q], v[p][q], x, p);
-                }
-            }
+        if (planes == 1 && quads > 0) {
+            add_products(acc, a, at, w, panel_bytes, shape, 1);
+            at += 4, w += NYB_PANEL_STEP_BYTES;
         }
     }
-    if (bits < 8) {
-        NYB_EACH (i, rows) {
+    if (shape.panels == 1) {
+        __asm__("" : "+r"(panels)); // read what follows the sums now: the loop needs all registers
+    }
+    if (shape.bits < 8) {
+        NYB_EACH (i, count) {
             NYB_EACH (q, 2) {
-                const int32x4_t sums = bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
-                acc[i][q] = nyb_add4(sums, panel->bias[q]);
+                const int32x4_t sums =
+                    shape.bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
+                acc[i][q] = nyb_add4(sums, panels[i % shape.panels].bias[q]);
             }
         }
     }
-    nyb_gemm_put(args, panel, m, rows, acc);
+    NYB_EACH (n, shape.panels)
+        nyb_gemm_put(args, &panels[n], m, shape.rows, acc + n);
+}
+
+// Row m against `count` (a constant) panels from column n on.
+NYB_INLINE void row(const nyb_gemm_args *args, uint32_t m, uint32_t n, const int count, const int bits) {
+    nyb_gemm_panel panels[PANELS];
+    NYB_EACH (i, count)
+        panels[i] = nyb_gemm_panel_at(args, n + NYB_PANEL_NR * (uint32_t)i, (uint32_t)bits);
+    tile(args, panels, m, (tile_shape){1, count, bits});
 }
 
 NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits) {
-    for (uint32_t n = 0; n < args->columns; n += NYB_PANEL_NR) {
+    const uint32_t tiled = args->rows - args->rows % (ROWS / 2);
+    for (uint32_t n = 0; n < args->columns && tiled > 0; n += NYB_PANEL_NR) {
         const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, (uint32_t)bits);
         uint32_t m = 0;
-        for (; args->rows - m >= ROWS; m += ROWS) {
-            tile(args, &panel, m, ROWS, bits);
-        }
-        if (args->rows - m >= ROWS / 2) {
-            tile(args, &panel, m, ROWS / 2, bits);
-            m += ROWS / 2;
-        }
-        for (; m < args->rows; m++) {
-            tile(args, &panel, m, 1, bits);
-        }
+        for (; tiled - m >= ROWS; m += ROWS)
+            tile(args, &panel, m, (tile_shape){ROWS, 1, bits});
+        if (m < tiled)
+            tile(args, &panel, m, (tile_shape){ROWS / 2, 1, bits});
+    }
+    for (uint32_t m = tiled; m < args->rows; m++) {
+        uint32_t n = 0;
+        for (; n + PANELS * NYB_PANEL_NR <= args->columns; n += PANELS * NYB_PANEL_NR)
+            row(args, m, n, PANELS, bits);
+        for (; n < args->columns; n += NYB_PANEL_NR)
+            row(args, m, n, 1, bits);
     }
 }
 
