@@ -44,6 +44,7 @@ class Operator:
     variant: str
     macs: int
     instructions: int
+    functions: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,16 @@ def count(board: str, program: Path, plugin: Path, model: Path, cpu: str | None)
     operators = []
     for line, region in zip(printed.splitlines(), regions, strict=True):
         kind, variant, macs = line.split()
-        operators.append(Operator(kind, variant, int(macs), region.instructions))
+        operators.append(Operator(kind, variant, int(macs), region.instructions, region.functions))
     return Count(board, model.stem, inference.instructions, inference.functions, operators)
+
+
+def print_functions(functions: Mapping[str, int]) -> None:
+    """The functions from 1 % of the whole on, largest first."""
+    total = sum(functions.values())
+    for name, executed in sorted(functions.items(), key=lambda item: -item[1]):
+        if executed * 100 >= total:
+            print(f"      {executed / total:6.1%} {executed:12,} {name}")
 
 
 def print_count(c: Count, operators: bool, functions: bool) -> None:
@@ -115,9 +124,10 @@ def print_count(c: Count, operators: bool, functions: bool) -> None:
     for i, op in enumerate(c.operators if operators else []):
         rate = f"{op.macs / op.instructions:6.2f} MACs each" if op.macs else ""
         print(f"  {i:3} {op.kind:16} {op.variant:16} {op.instructions:12,} {rate}")
-    for name, executed in sorted(c.functions.items(), key=lambda item: -item[1]) if functions else []:
-        if executed * 200 > c.instructions:
-            print(f"  {executed / c.instructions:6.1%} {executed:12,} {name}")
+        if functions:
+            print_functions(op.functions)
+    if functions and not operators:
+        print_functions(c.functions)
 
 
 def main() -> None:
@@ -127,7 +137,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", type=Path, required=True, help=".tflite, .onnx or .nyb")
     parser.add_argument("--cpu", help="a lower CPU level, such as scalar")
     parser.add_argument("--operators", action="store_true", help="a line for each operator")
-    parser.add_argument("--functions", action="store_true", help="the share of each function from 0.5 %%")
+    parser.add_argument("--functions", action="store_true", help="the share of each function")
     parser.add_argument("--json", type=Path, help="file for all of it")
     a: Any = parser.parse_args()
     plugin = build_plugin()

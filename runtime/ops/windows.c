@@ -22,6 +22,9 @@ static uint64_t depth(const nyb_windows *w) {
     return (uint64_t)w->window.height * w->window.width * w->per_group;
 }
 
+// How many copies a line of a window takes.
+static uint32_t pieces(const nyb_windows *w) { return w->window.dilation_width == 1 ? 1 : w->window.width; }
+
 static uint64_t padded(uint64_t count, uint32_t step) { return count + (step - count % step) % step; }
 
 // Windows that are gathered from lines change their form afterwards if its elements are not bytes.
@@ -66,6 +69,11 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     }
     w->line_bytes = times(times(w->copy_width, w->per_group), line_form(w)->element);
     w->row_bytes = padded(depth(w), w->step) * w->form->element;
+    if (w->kind == NYB_WINDOWS_GATHERED && w->form->element == 1) {
+        const uint64_t piece = (uint64_t)(v->width / pieces(w)) * w->per_group;
+        const uint64_t copied = depth(w) - piece + padded(piece, CHUNK);
+        w->row_bytes = w->row_bytes < copied ? copied : w->row_bytes;
+    }
     const uint64_t in_place = (uint64_t)w->width * w->channels;
     w->lines = 1;
     while (w->lines < w->out_height) {
@@ -129,39 +137,63 @@ static void copy_lines(const nyb_windows *w, const int8_t *image, uint32_t first
     memset(to, 0, CHUNK);
 }
 
-// Copies `bytes` and at most CHUNK - 1 more.
-static inline uint8_t *copy_over(uint8_t *to, const uint8_t *from, size_t bytes) {
-    for (size_t i = 0; i < bytes; i += CHUNK) {
-        memcpy(to + i, from + i, CHUNK);
+// Copies `bytes` and at most CHUNK - 1 more, `count` times.
+static inline void copy_over(uint8_t *to, size_t to_stride, const uint8_t *from, size_t from_stride,
+                             size_t bytes, uint32_t count) {
+    if (bytes <= CHUNK) {
+        for (uint32_t i = 0; i < count; i++) {
+            memcpy(to + i * to_stride, from + i * from_stride, CHUNK);
+        }
+        return;
     }
-    return to + bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < bytes; j += CHUNK) {
+            memcpy(to + i * to_stride + j, from + i * from_stride + j, CHUNK);
+        }
+    }
 }
 
-// One window out of copied lines; `at` is its first pixel. What follows the row is overwritten.
-static void gather(const nyb_windows *w, const uint8_t *at, uint8_t *row) {
+// `count` neighbouring windows, `stride` bytes apart, out of copied lines into rows of their own. A row has
+// room for what its last copy writes over its end.
+static void gather(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *rows, uint32_t count) {
     const nyb_window *v = &w->window;
-    const size_t line = (size_t)w->line_bytes * v->dilation_height;
-    for (uint32_t i = 0; i < v->height; i++, at += line) {
-        if (v->dilation_width == 1) {
-            row = copy_over(row, at, (size_t)v->width * w->per_group);
-        } else {
-            for (uint32_t j = 0; j < v->width; j++) {
-                row = copy_over(row, at + (size_t)j * v->dilation_width * w->per_group, w->per_group);
-            }
+    const size_t row = (size_t)w->row_bytes;
+    const uint32_t parts = pieces(w);
+    const size_t piece = (size_t)(v->width / parts) * w->per_group;
+    for (uint32_t i = 0; i < v->height; i++, at += (size_t)w->line_bytes * v->dilation_height) {
+        for (uint32_t j = 0; j < parts; j++, rows += piece) {
+            copy_over(rows, row, at + (size_t)j * v->dilation_width * w->per_group, stride, piece, count);
         }
+    }
+}
+
+// A line of output windows, `stride` bytes apart from `at` on, each into a row of its own.
+static void copy_windows(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *plain,
+                         uint8_t *rows) {
+    if (w->kind == NYB_WINDOWS_GATHERED && w->form->element == 1) {
+        gather(w, at, stride, rows, w->out_width);
+        return;
+    }
+    const size_t row = (size_t)w->row_bytes;
+    for (uint32_t x = 0; x < w->out_width; x++, at += stride, rows += row) {
+        const uint8_t *window = at;
+        if (w->kind == NYB_WINDOWS_GATHERED) {
+            gather(w, at, 0, plain, 1);
+            window = plain;
+        }
+        w->form->stage(rows, (const int8_t *)window, (size_t)depth(w), row / w->form->element);
     }
 }
 
 nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t channel, uint32_t first,
                           uint32_t lines, uint8_t *scratch) {
     const nyb_window *v = &w->window;
-    const nyb_form *form = w->form;
     const uint8_t **row = (const uint8_t **)(void *)scratch;
     uint8_t *plain = scratch + pointers_bytes(w);
     uint8_t *copied = plain + plain_bytes(w);
     uint8_t *to = copied + lines_bytes(w, w->lines);
+    const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
     const bool in_lines = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED;
-    const size_t count = (size_t)depth(w);
     // Where the block's first window begins, and the way to its neighbours.
     const uint8_t *begin = copied;
     size_t pixel = w->per_group * line_form(w)->element;
@@ -173,30 +205,24 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
         line = (size_t)w->width * pixel;
         begin = (const uint8_t *)image + (size_t)first * v->stride_height * line + channel;
     }
-    for (uint32_t y = 0; y < lines; y++) {
+    for (uint32_t y = 0; y < lines; y++, row += w->out_width) {
         const uint8_t *at = begin + (size_t)y * v->stride_height * line;
-        for (uint32_t x = 0; x < w->out_width; x++, at += v->stride_width * pixel, row++) {
-            *row = at;
-            if (w->kind == NYB_WINDOWS_PIXELS) {
-                form->stage(to, (const int8_t *)at, count, (size_t)w->row_bytes / form->element);
-            } else if (w->kind == NYB_WINDOWS_GATHERED && form->element == 1) {
-                gather(w, at, to);
-            } else if (w->kind == NYB_WINDOWS_GATHERED) {
-                gather(w, at, plain);
-                form->stage(to, (const int8_t *)plain, count, (size_t)w->row_bytes / form->element);
-            } else {
-                continue;
-            }
-            *row = to;
-            to += w->row_bytes;
+        size_t next = v->stride_width * pixel;
+        if (one) {
+            copy_windows(w, at, next, plain, to);
+            at = to;
+            next = (size_t)w->row_bytes;
+            to += w->out_width * next;
+        }
+        for (uint32_t x = 0; x < w->out_width; x++) {
+            row[x] = at + x * next;
         }
     }
-    const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
     return (nyb_rows){
         .a = (const uint8_t *const *)(const void *)scratch,
         .count = lines * w->out_width,
         .segments = one ? 1 : v->height,
-        .segment = one ? (uint32_t)count : v->width * w->per_group,
+        .segment = one ? (uint32_t)depth(w) : v->width * w->per_group,
         .pitch = line * v->dilation_height,
     };
 }
