@@ -10,19 +10,19 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
     return options->parallel != NULL && options->parallel->threads > 1 ? options->parallel->threads : 1;
 }
 
-// Nanoseconds that so many multiply-accumulates take in a kernel that needs these CPU features: half of what
-// such a core can do. Only the order of magnitude counts.
+// Nanoseconds that so many multiply-accumulates take at best in a kernel that needs these CPU features. Only the
+// order of magnitude counts.
 static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
     if (needs & (NYB_CPU_AVX512VNNI | NYB_CPU_AVXVNNI)) {
-        return macs / 64;
+        return macs / 128;
     }
     if (needs & NYB_CPU_AVX2) {
-        return macs / 32;
+        return macs / 64;
     }
     if (needs & (NYB_CPU_DOTPROD | NYB_CPU_I8MM)) {
-        return macs / 16;
+        return macs / 32;
     }
-    return needs & NYB_CPU_NEON ? macs / 4 : macs;
+    return needs & NYB_CPU_NEON ? macs / 8 : macs;
 }
 
 // Calls task(context, i, thread) for every i < tasks. ns: roughly what all of them take on one thread; where

@@ -13,7 +13,7 @@
 
 enum {
     // Below this a second thread costs more than it saves: it has to notice, and to fetch the data.
-    HANDOVER_NS = 5000,
+    HANDOVER_NS = 10000,
     // How long a thread looks out before it sleeps.
     LOOKOUT_NS = 50000,
     CACHE_LINE = 64
