@@ -312,7 +312,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cpu_parse", &parse_cpu);
     m.def("resident_bytes", &nyb_resident_bytes);
     m.def("session_bytes", [](const Model &model, uint32_t cpu, uint32_t threads) {
-        const nyb_parallel parallel = {nullptr, nullptr, threads, 0};
+        const nyb_parallel parallel = {nullptr, nullptr, threads, NYB_HANDOVER_NS};
         const nyb_options options = {cpu, &parallel};
         return nyb_session_bytes(model.get(), &options);
     });

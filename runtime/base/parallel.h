@@ -10,8 +10,8 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
     return options->parallel != NULL && options->parallel->threads > 1 ? options->parallel->threads : 1;
 }
 
-// Nanoseconds that so many multiply-accumulates take at best in a kernel that needs these CPU features. Only the
-// order of magnitude counts.
+// Nanoseconds that so many multiply-accumulates take at best in a kernel that needs these CPU features. Only
+// the order of magnitude counts.
 static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
     if (needs & (NYB_CPU_AVX512VNNI | NYB_CPU_AVXVNNI)) {
         return macs / 128;
@@ -23,6 +23,13 @@ static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
         return macs / 32;
     }
     return needs & NYB_CPU_NEON ? macs / 8 : macs;
+}
+
+// Threads that share an operator which takes so many nanoseconds on one: what is not to be handed over need
+// not be split.
+static inline uint32_t nyb_threads_for(const nyb_options *options, uint64_t ns) {
+    const uint32_t threads = nyb_threads(options);
+    return threads > 1 && ns >= options->parallel->handover_ns ? threads : 1;
 }
 
 // Calls task(context, i, thread) for every i < tasks. ns: roughly what all of them take on one thread; where

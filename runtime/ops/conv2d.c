@@ -3,6 +3,9 @@
 #include "ops/matmul.h"
 #include "ops/windows.h"
 
+// Fewer output channels for a task are not worth reading the input once more.
+enum { NARROWEST_SHARE = 32 };
+
 typedef struct conv2d_plan {
     nyb_matmul matmul;
     nyb_windows windows;
@@ -76,6 +79,31 @@ static size_t sums_bytes(const conv2d_plan *p) {
     return p->matmul.weights.zero_point != 0 ? nyb_aligned(rows * sizeof(int32_t)) : 0;
 }
 
+static uint64_t nanoseconds(const conv2d_plan *p) {
+    const uint64_t pixels = (uint64_t)p->batches * p->windows.out_height * p->windows.out_width;
+    return nyb_macs_ns(pixels * p->out_channels * p->matmul.weights.depth, p->matmul.gemm->needs);
+}
+
+// Tasks of equal size, a multiple of the threads. Where there is more to read of weights than of the input,
+// threads share the columns, so that each reads its part of the weights; or else the lines.
+static void share(conv2d_plan *p, uint32_t threads) {
+    const nyb_weights *w = &p->matmul.weights;
+    nyb_windows *windows = &p->windows;
+    const uint64_t input = (uint64_t)windows->height * windows->width * windows->per_group;
+    const uint64_t blocks = blocks_of(windows);
+    p->columns = w->padded_outputs;
+    if (threads == 1 || blocks == 0) {
+        return;
+    }
+    if ((uint64_t)w->outputs * w->depth > input && w->outputs >= threads * NARROWEST_SHARE) {
+        const uint32_t panels = w->padded_outputs / w->nr;
+        p->columns = (panels / threads + (panels % threads != 0)) * w->nr;
+    } else if (blocks * p->batches < 4 * (uint64_t)threads) {
+        const uint64_t wanted = blocks <= 2 * threads ? 2 * threads : 4 * (uint64_t)threads;
+        windows->lines = (uint32_t)((windows->out_height + wanted - 1) / wanted);
+    }
+}
+
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     conv2d_plan *p = memory;
     read(node, setup->options->cpu, p, NULL);
@@ -84,13 +112,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     nyb_windows_plan(&p->windows, NYB_BLOCK_BYTES);
-    // Few blocks: threads share the columns.
-    const uint64_t tasks = 2 * (uint64_t)nyb_threads(setup->options);
-    const uint64_t blocks = (uint64_t)p->batches * blocks_of(&p->windows);
-    const uint64_t shares = tasks == 2 || blocks == 0 || blocks >= tasks ? 1 : (tasks + blocks - 1) / blocks;
-    const nyb_weights *w = &p->matmul.weights;
-    const uint64_t panels = w->padded_outputs / w->nr;
-    p->columns = (uint32_t)((panels + shares - 1) / shares) * w->nr;
+    share(p, nyb_threads_for(setup->options, nanoseconds(p)));
     const size_t scratch = nyb_windows_scratch(&p->windows);
     return scratch > SIZE_MAX - sums_bytes(p) ? SIZE_MAX : scratch + sums_bytes(p);
 }
@@ -137,10 +159,8 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const nyb_windows *windows = &p->windows;
     const uint32_t outputs = p->matmul.weights.outputs;
     conv2d_call call = {p, run_context, outputs / p->columns + (outputs % p->columns != 0)};
-    const uint64_t pixels = (uint64_t)p->batches * windows->out_height * windows->out_width;
-    const uint64_t macs = pixels * p->out_channels * p->matmul.weights.depth;
-    nyb_parallel_for(run_context->parallel, p->batches * blocks_of(windows) * call.shares,
-                     nyb_macs_ns(macs, p->matmul.gemm->needs), block, &call);
+    nyb_parallel_for(run_context->parallel, p->batches * blocks_of(windows) * call.shares, nanoseconds(p),
+                     block, &call);
 }
 
 static const char *variant(const void *plan_memory) {

@@ -121,6 +121,12 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     return read(node, &plan, why);
 }
 
+// Every product has a load of its own, so a kernel does a quarter of a gemm's.
+static uint64_t nanoseconds(const depthwise_plan *p) {
+    const uint64_t outputs = (uint64_t)p->images * p->out_height * p->out_width * p->channels;
+    return nyb_macs_ns(4 * outputs * p->weights.depth, p->kernel->needs);
+}
+
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     depthwise_plan *p = memory;
     read(node, p, NULL);
@@ -130,7 +136,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     p->kernel = nyb_depthwise_pick(setup->options->cpu);
     if (p->images > 0) {
-        measure(p, nyb_threads(setup->options));
+        measure(p, nyb_threads_for(setup->options, nanoseconds(p)));
     }
     return p->scratch_bytes;
 }
@@ -223,10 +229,7 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const depthwise_plan *p = plan_memory;
     depthwise_call call = {p, run_context};
-    // Every product has a load of its own, so a kernel does a quarter of a gemm's.
-    const uint64_t macs = (uint64_t)p->images * p->out_height * p->out_width * p->channels * p->weights.depth;
-    nyb_parallel_for(run_context->parallel, p->images * p->strips, nyb_macs_ns(4 * macs, p->kernel->needs),
-                     strip, &call);
+    nyb_parallel_for(run_context->parallel, p->images * p->strips, nanoseconds(p), strip, &call);
 }
 
 static const char *variant(const void *plan_memory) {

@@ -54,6 +54,11 @@ static size_t sums_bytes(const fully_connected_plan *p) {
 
 static size_t pointers_bytes(const fully_connected_plan *p) { return nyb_aligned(p->block * sizeof(void *)); }
 
+static uint64_t nanoseconds(const fully_connected_plan *p) {
+    const nyb_weights *w = &p->matmul.weights;
+    return nyb_macs_ns((uint64_t)p->rows * w->outputs * w->depth, p->matmul.gemm->needs);
+}
+
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     fully_connected_plan *p = memory;
     read(node, setup->options->cpu, p, NULL);
@@ -63,7 +68,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     // Few rows: threads share the columns.
     const nyb_weights *w = &p->matmul.weights;
-    const uint32_t threads = nyb_threads(setup->options);
+    const uint32_t threads = nyb_threads_for(setup->options, nanoseconds(p));
     const uint32_t panels = w->padded_outputs / w->nr;
     const uint32_t blocks = p->rows / p->block + 1;
     const uint32_t share = blocks >= threads ? panels : panels / threads + (panels % threads != 0);
@@ -114,9 +119,7 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const uint32_t outputs = p->matmul.weights.outputs;
     fully_connected_call call = {p, run_context, p->rows / p->block + (p->rows % p->block != 0)};
     const uint32_t splits = p->columns ? outputs / p->columns + (outputs % p->columns != 0) : 0;
-    const uint64_t macs = (uint64_t)p->rows * outputs * p->matmul.weights.depth;
-    nyb_parallel_for(run_context->parallel, call.blocks * splits, nyb_macs_ns(macs, p->matmul.gemm->needs),
-                     part, &call);
+    nyb_parallel_for(run_context->parallel, call.blocks * splits, nanoseconds(p), part, &call);
 }
 
 static const char *variant(const void *plan_memory) {

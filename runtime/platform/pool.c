@@ -12,8 +12,6 @@
 #include <stdlib.h>
 
 enum {
-    // Below this a second thread costs more than it saves: it has to notice, and to fetch the data.
-    HANDOVER_NS = 10000,
     // How long a thread looks out before it sleeps.
     LOOKOUT_NS = 50000,
     CACHE_LINE = 64
@@ -171,7 +169,7 @@ nyb_parallel *nyb_pool_create(uint32_t threads) {
     if (p == NULL) {
         return NULL;
     }
-    *p = (pool){.interface = {run, p, 1, HANDOVER_NS}, .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0};
+    *p = (pool){.interface = {run, p, 1, NYB_HANDOVER_NS}, .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0};
     p->workers = calloc(threads, sizeof *p->workers);
     pthread_mutex_init(&p->turn, NULL);
     pthread_mutex_init(&p->lock, NULL);
