@@ -13,4 +13,8 @@
 #define NYB_EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
 #endif
 
+// The compiler may not move loads across: what follows a multiplication would be loaded early, and the sums
+// spilled for it. Changes nothing else.
+#define NYB_IN_ORDER(x) __asm__ volatile("" : "+x"(x) : : "memory")
+
 #endif

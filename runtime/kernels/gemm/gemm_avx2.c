@@ -4,21 +4,22 @@
 
 // Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even
 // one two shifts, so eight channels keep one accumulator, and vpmaddwd adds k and k + 2.
-NYB_INLINE void tile_w8(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *o, int rows,
-                        int panels) {
-    const uint8_t *w = o->weights;
+NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                        uint32_t count, __m256i *sums, int rows, int panels) {
+    const size_t stretch = 8 * (size_t)nyb_packed_steps(args->segment, 8, 4);
+    const uint8_t *w = strip->weights;
     (void)panels;
     __m256i c[NYB_TILE_ROWS];
     NYB_EACH (i, rows) {
-        c[i] = acc[i][0];
+        c[i] = strip->start[0];
     }
-    for (uint32_t s = 0; s < o->segments; s++) {
+    for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = o->row[i] + s * o->pitch;
+            row[i] = nyb_tile_row(args, a, count, i, s);
         }
-        for (size_t at = 0; at < 8 * (size_t)o->steps; at += 8, w += 32) {
-            const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)w);
+        for (size_t at = 0; at < stretch; at += 8, w += 32) {
+            const __m256i x = nyb_load256(w);
             const __m256i odd = _mm256_srai_epi16(x, 8);
             const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
             NYB_EACH (i, rows) {
@@ -30,7 +31,7 @@ NYB_INLINE void tile_w8(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_o
         }
     }
     NYB_EACH (i, rows) {
-        acc[i][0] = c[i];
+        sums[i] = c[i];
     }
 }
 
@@ -48,68 +49,93 @@ NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
 }
 
 // 16-bit sums hold 255 * 8 * 2 * 8 = 32640 of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8
-// steps.
-NYB_INLINE void tile_narrow(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *o,
-                            const int rows, const uint32_t bits) {
+// steps. They fill the registers; the 32-bit sums wait in memory.
+NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                            uint32_t count, __m256i *sums, const int rows, const int panels,
+                            const uint32_t bits) {
     const int planes = (int)(8 / bits);
-    const uint32_t run = bits == 4 ? 4 : 8;
-    const uint8_t *w = o->weights;
-    __m256i c[NYB_TILE_ROWS], sums[NYB_TILE_ROWS];
+    const size_t stretch = 32 * (size_t)nyb_packed_steps(args->segment, bits, 4); // of weights
+    const size_t run = bits == 4 ? 4 * 32 : 8 * 32;
+    const uint8_t *w = strip->weights;
     NYB_EACH (i, rows) {
-        c[i] = acc[i][0];
-    }
-    for (uint32_t segment = 0; segment < o->segments; segment++) {
-        const uint8_t *row[NYB_TILE_ROWS];
-        size_t at = 0;
-        NYB_EACH (i, rows) {
-            row[i] = o->row[i] + segment * o->pitch;
+        NYB_EACH (b, panels) {
+            sums[i * panels + b] = strip->start[b];
         }
-        for (uint32_t s = 0; s < o->steps;) {
-            const uint32_t end = o->steps - s < run ? o->steps : s + run;
+    }
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row[NYB_TILE_ROWS];
+        NYB_EACH (i, rows) {
+            row[i] = nyb_tile_row(args, a, count, i, s);
+        }
+        size_t at = 0;
+        for (const uint8_t *const end = w + stretch; w < end;) {
+            const uint8_t *const stop = (size_t)(end - w) < run ? end : w + run;
+            __m256i c[NYB_TILE_ROWS][NYB_TILE_PANELS];
             NYB_EACH (i, rows) {
-                sums[i] = _mm256_setzero_si256();
+                NYB_EACH (b, panels) {
+                    c[i][b] = _mm256_setzero_si256();
+                }
             }
-            for (; s < end; s++, w += 32) {
-                const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)w);
+            for (; w < stop; w += 32) {
                 NYB_EACH (p, planes) {
-                    const __m256i v = plane(x, bits, p);
+                    __m256i v[NYB_TILE_PANELS];
+                    NYB_EACH (b, panels) {
+                        v[b] = plane(nyb_load256(w + (size_t)b * strip->panel_bytes), bits, p);
+                    }
                     NYB_EACH (i, rows) {
                         const __m256i u = _mm256_set1_epi32(nyb_load32(row[i] + at));
-                        sums[i] = _mm256_add_epi16(sums[i], _mm256_maddubs_epi16(u, v));
+                        NYB_EACH (b, panels) {
+                            c[i][b] = _mm256_add_epi16(c[i][b], _mm256_maddubs_epi16(u, v[b]));
+                            NYB_IN_ORDER(c[i][b]);
+                        }
                     }
                     at += 4;
                 }
             }
             NYB_EACH (i, rows) {
-                c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(sums[i], _mm256_set1_epi16(1)));
+                NYB_EACH (b, panels) {
+                    const __m256i wide = _mm256_madd_epi16(c[i][b], _mm256_set1_epi16(1));
+                    sums[i * panels + b] = _mm256_add_epi32(sums[i * panels + b], wide);
+                }
             }
         }
     }
-    NYB_EACH (i, rows) {
-        acc[i][0] = c[i];
-    }
 }
 
-NYB_INLINE void tile_w4(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands, int rows,
-                        int panels) {
-    (void)panels;
-    tile_narrow(acc, operands, rows, 4);
+NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                        uint32_t count, __m256i *sums, int rows, int panels) {
+    tile_narrow(args, strip, a, count, sums, rows, panels, 4);
 }
 
-NYB_INLINE void tile_w2(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands, int rows,
-                        int panels) {
-    (void)panels;
-    tile_narrow(acc, operands, rows, 2);
+NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                        uint32_t count, __m256i *sums, int rows, int panels) {
+    tile_narrow(args, strip, a, count, sums, rows, panels, 2);
 }
+
+NYB_TILE(tile_w8, 2, 1)
+NYB_TILE(tile_w8, 4, 1)
+NYB_TILE(tile_w8, 6, 1)
+NYB_TILE(tile_w8, 8, 1)
+NYB_TILE(tile_w4, 2, 1)
+NYB_TILE(tile_w4, 4, 1)
+NYB_TILE(tile_w4, 6, 1)
+NYB_TILE(tile_w4, 8, 1)
+NYB_TILE(tile_w2, 2, 1)
+NYB_TILE(tile_w2, 4, 1)
+NYB_TILE(tile_w2, 6, 1)
+NYB_TILE(tile_w2, 8, 1)
 
 void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
-    nyb_x86_run(args, (nyb_x86_gemm){tile_w8, 8, false, 8, 1});
+    static const nyb_x86_gemm gemm = {8, false, 8, 1, {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1, tile_w8_8x1}}};
+    nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
-    nyb_x86_run(args, (nyb_x86_gemm){tile_w4, 4, true, 4, 1});
+    static const nyb_x86_gemm gemm = {4, true, 8, 1, {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}}};
+    nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w2_avx2(const nyb_gemm_args *args) {
-    nyb_x86_run(args, (nyb_x86_gemm){tile_w2, 2, true, 4, 1});
+    static const nyb_x86_gemm gemm = {2, true, 8, 1, {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}}};
+    nyb_x86_run(args, &gemm);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loops that all x86 gemms share: panels outside, so that one or two of them stay in the first-level
-// cache while the rows pass.
+// The loops that the gemms of 256-bit registers share: strips of one or two panels outside, so that their
+// weights stay in the first-level cache while the rows pass in tiles. The sums of a tile go through memory to
+// the epilogue, which is one function for all tiles.
 #ifndef NYB_KERNELS_GEMM_X86_H
 #define NYB_KERNELS_GEMM_X86_H
 
@@ -9,105 +10,140 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-// Rows and panels of the largest tile.
-enum { NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
+enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
 
-// The operands of one tile: rows and neighbouring panels.
-typedef struct nyb_operands {
-    const uint8_t *row[NYB_TILE_ROWS];
-    uint32_t segments;
-    uint32_t steps; // of a segment
-    size_t pitch;
+// What all rows of neighbouring columns share.
+typedef struct nyb_strip {
     const uint8_t *weights;
     size_t panel_bytes;
-} nyb_operands;
+    uint32_t columns;
+    __m256i start[NYB_TILE_PANELS]; // of the sums
+    nyb_scale8 scale[NYB_TILE_PANELS];
+    nyb_scaling scaling[NYB_TILE_PANELS];
+    nyb_narrow narrow;
+} nyb_strip;
 
-// acc[row][panel] += products.
-typedef void (*nyb_tile_fn)(__m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS], const nyb_operands *operands,
-                            int rows, int panels);
+// Writes sums[row][panel] of a tile; the last of the `count` rows there are stands for those behind it.
+typedef void (*nyb_tile_fn)(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                            uint32_t count, __m256i *sums);
 
-// How one variant works. All constants: the compiler folds them.
+// How one variant works.
 typedef struct nyb_x86_gemm {
-    nyb_tile_fn tile;
     uint32_t bits;
-    bool shifted; // activations are 128 larger: 128 * weight_sum goes off the bias
-    int rows;
-    int panels;
+    bool shifted;  // activations are 128 larger: 128 * weight_sum goes off the bias
+    uint32_t rows; // of the largest tile, even
+    uint32_t panels;
+    nyb_tile_fn tile[NYB_TILE_PANELS][NYB_TILE_ROWS / 2]; // of 1 and 2 panels; 2, 4, .. rows
 } nyb_x86_gemm;
 
-NYB_INLINE int32_t nyb_load32(const void *p) {
+// A tile of constant size as a function of its own: within a larger one gcc spills the sums.
+#define NYB_TILE(name, rows, panels)                                                                         \
+    static __attribute__((noinline)) void name##_##rows##x##panels(                                          \
+        const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a, uint32_t count,          \
+        __m256i *sums) {                                                                                     \
+        name(args, strip, a, count, sums, rows, panels);                                                     \
+    }
+
+NYB_INLINE int32_t nyb_load32(const uint8_t *p) {
     int32_t value;
     memcpy(&value, p, sizeof value);
     return value;
 }
 
-// One tile: `rows` rows and `panels` panels of 8 columns, `width` columns in the last.
-NYB_INLINE void nyb_x86_tile(const nyb_gemm_args *args, const nyb_x86_gemm g, nyb_operands *operands,
-                             uint32_t m, uint32_t n, const int rows, const int panels, uint32_t width) {
-    __m256i acc[NYB_TILE_ROWS][NYB_TILE_PANELS];
-    NYB_EACH (i, rows) {
-        operands->row[i] = args->a[m + (uint32_t)i];
+// Row i of a tile, in stretch s.
+NYB_INLINE const uint8_t *nyb_tile_row(const nyb_gemm_args *args, const uint8_t *const *a, uint32_t count,
+                                       int i, uint32_t s) {
+    return a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
+}
+
+// Four results of 8 columns each.
+NYB_INLINE void nyb_store4(int8_t *const c[4], __m256i results, uint32_t columns) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i x = _mm256_permutevar8x32_epi32(results, order);
+    const __m128i low = _mm256_castsi256_si128(x);
+    const __m128i high = _mm256_extracti128_si256(x, 1);
+    const __m128i row[4] = {low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)};
+    NYB_EACH (i, 4) {
+        nyb_epilogue_store(c[i], row[i], columns < NYB_LANES ? columns : NYB_LANES);
     }
-    NYB_EACH (p, panels) {
-        __m256i bias = _mm256_loadu_si256((const __m256i *)(const void *)(args->bias + n + 8 * p));
-        if (g.shifted) {
-            const __m256i sum =
-                _mm256_loadu_si256((const __m256i *)(const void *)(args->weight_sum + n + 8 * p));
-            bias = _mm256_sub_epi32(bias, _mm256_slli_epi32(sum, 7));
-        }
-        NYB_EACH (i, rows) {
-            acc[i][p] = bias;
-        }
-    }
-    g.tile(acc, operands, rows, panels);
-    NYB_EACH (p, panels) {
-        const nyb_epilogue e =
-            nyb_epilogue_load(args->multiplier + n + 8 * p, args->shift + n + 8 * p, &args->output);
-        NYB_EACH (i, rows) {
-            __m256i sum = acc[i][p];
+}
+
+// The epilogue of one panel over `count` rows; sums are `stride` registers from row to row.
+NYB_INLINE void nyb_x86_finish(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
+                               const __m256i *sums, uint32_t stride, uint32_t row, uint32_t count, int8_t *c,
+                               const nyb_scaling scaling) {
+    const nyb_scale8 scale = strip->scale[panel];
+    for (uint32_t i = 0; i < count; i += 4) {
+        __m256i x[4];
+        int8_t *to[4];
+        NYB_EACH (j, 4) {
+            // Behind the last row comes the last row again.
+            const uint32_t k = i + (uint32_t)j < count ? i + (uint32_t)j : count - 1;
+            __m256i sum = sums[k * stride];
             if (args->row_bias != NULL) {
-                sum = _mm256_add_epi32(sum, _mm256_set1_epi32(args->row_bias[m + (uint32_t)i]));
+                sum = _mm256_add_epi32(sum, _mm256_set1_epi32(args->row_bias[row + k]));
             }
-            nyb_epilogue_store(args->c + (size_t)(m + (uint32_t)i) * args->c_stride + n + 8 * p,
-                               nyb_epilogue_apply(&e, sum), p + 1 == panels ? width : 8);
+            x[j] = nyb_scale8_apply(&scale, sum, scaling, &args->output);
+            to[j] = c + k * args->c_stride;
+        }
+        nyb_store4(to, nyb_narrow32(&strip->narrow, x), strip->columns - NYB_LANES * panel);
+    }
+}
+
+static void nyb_x86_epilogue(const nyb_gemm_args *args, const nyb_strip *strip, const __m256i *sums,
+                             uint32_t panels, uint32_t row, uint32_t count, int8_t *c) {
+    for (uint32_t p = 0; p < panels; p++, c += NYB_LANES) {
+        switch (strip->scaling[p]) {
+        case NYB_SCALING_PLAIN:
+            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_PLAIN);
+            break;
+        case NYB_SCALING_SIGNED:
+            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_SIGNED);
+            break;
+        default:
+            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_WIDE);
         }
     }
 }
 
-// All rows of `panels` panels.
-NYB_INLINE void nyb_x86_panels(const nyb_gemm_args *args, const nyb_x86_gemm g, uint32_t n, const int panels,
-                               uint32_t width) {
-    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, g.bits, 8, 4);
-    nyb_operands operands = {
-        .segments = args->segments,
-        .steps = nyb_packed_steps(args->segment, g.bits, 4),
-        .pitch = args->pitch,
-        .weights = args->weights + n / 8 * panel_bytes,
-        .panel_bytes = panel_bytes,
-    };
-    uint32_t m = 0;
-    for (; args->rows - m >= (uint32_t)g.rows; m += (uint32_t)g.rows) {
-        nyb_x86_tile(args, g, &operands, m, n, g.rows, panels, width);
+static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g, uint32_t n,
+                               uint32_t panels) {
+    const uint32_t left = args->columns - n;
+    nyb_strip s;
+    s.panel_bytes = (size_t)nyb_panel_bytes(args->depth, g->bits, NYB_LANES, 4);
+    s.weights = args->weights + n / NYB_LANES * s.panel_bytes;
+    s.columns = left < NYB_LANES * panels ? left : NYB_LANES * panels;
+    s.narrow = nyb_narrow_of(&args->output);
+    for (uint32_t p = 0; p < panels; p++, n += NYB_LANES) {
+        s.start[p] = nyb_load256(args->bias + n);
+        if (g->shifted) {
+            s.start[p] =
+                _mm256_sub_epi32(s.start[p], _mm256_slli_epi32(nyb_load256(args->weight_sum + n), 7));
+        }
+        s.scale[p] =
+            nyb_scale8_of(nyb_load256(args->multiplier + n), nyb_load256(args->shift + n), &args->output);
+        s.scaling[p] = nyb_scaling_of(&s.scale[p], &args->output);
     }
-    for (; args->rows - m >= 2; m += 2) {
-        nyb_x86_tile(args, g, &operands, m, n, 2, panels, width);
-    }
-    for (; m < args->rows; m++) {
-        nyb_x86_tile(args, g, &operands, m, n, 1, panels, width);
-    }
+    return s;
 }
 
-NYB_INLINE void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm g) {
-    uint32_t n = 0;
-    if (g.panels == 2) {
-        for (; args->columns - n > 8; n += args->columns - n < 16 ? args->columns - n : 16) {
-            const uint32_t left = args->columns - n - 8;
-            nyb_x86_panels(args, g, n, 2, left < 8 ? left : 8);
+// All rows of each strip, in tiles of even and nearly equal height.
+static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
+    __m256i sums[NYB_TILE_ROWS * NYB_TILE_PANELS];
+    uint32_t panels;
+    for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
+        panels = args->columns - n > NYB_LANES ? g->panels : 1;
+        const nyb_strip strip = nyb_x86_strip(args, g, n, panels);
+        uint32_t height;
+        for (uint32_t m = 0; m < args->rows; m += height) {
+            const uint32_t left = args->rows - m;
+            const uint32_t tiles = (left + g->rows - 1) / g->rows;
+            height = (left + tiles - 1) / tiles;
+            height += height % 2;
+            const uint32_t count = height < left ? height : left;
+            g->tile[panels - 1][height / 2 - 1](args, &strip, args->a + m, count, sums);
+            nyb_x86_epilogue(args, &strip, sums, panels, m, count, args->c + m * args->c_stride + n);
         }
-    }
-    for (; n < args->columns; n += args->columns - n < 8 ? args->columns - n : 8) {
-        const uint32_t left = args->columns - n;
-        nyb_x86_panels(args, g, n, 1, left < 8 ? left : 8);
     }
 }
 
