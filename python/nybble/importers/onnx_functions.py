@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of elementwise operators, softmax and reductions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from .. import ops
+from ..graph import DType, Operator
+from .onnx_builder import Builder
+from .onnx_node import OnnxNode, axes_of, axis_of, binary, by_constant, rule, unary, without
+from .refusal import Refusal
+
+
+@rule("Add", "Mul", "Sum")
+def _add_mul(g: Builder, node: OnnxNode) -> None:
+    op = ops.Mul() if node.kind == "Mul" else ops.Add()
+    if len(node.inputs) == 1:
+        g.values[node.y] = g.value(node.x)
+        return
+    # A constant comes second.
+    names = sorted(node.inputs, key=g.is_constant)
+    total = names[0]
+    for i, name in enumerate(names[1:], 2):
+        output = node.y if i == len(names) else f"{node.y}/sum{i}"
+        binary(g, node, op, [total, name], output)
+        total = output
+
+
+@rule("Sub")
+def _sub(g: Builder, node: OnnxNode) -> None:
+    x, y = node.inputs
+    if g.is_constant(y):
+        by_constant(g, node, ops.Add(), x, -g.array(y), node.y)
+    elif g.is_constant(x):
+        _negate(g, node, y, f"{node.y}/negated")
+        by_constant(g, node, ops.Add(), f"{node.y}/negated", g.array(x), node.y)
+    else:
+        binary(g, node, ops.Sub(), [x, y], node.y)
+
+
+@rule("Div")
+def _div(g: Builder, node: OnnxNode) -> None:
+    divisor = g.array(node.inputs[1]).astype(np.float64)
+    if not np.all(divisor):
+        raise Refusal("a division by zero", "")
+    by_constant(g, node, ops.Mul(), node.x, 1 / divisor, node.y)
+
+
+def _negate(g: Builder, node: OnnxNode, x: str, output: str) -> None:
+    value = g.value(x)
+    g.define(output, g.emit(ops.Affine(-1.0), [value.tensor], output, node.label), value.order)
+
+
+@rule("Neg")
+def _neg(g: Builder, node: OnnxNode) -> None:
+    _negate(g, node, node.x, node.y)
+
+
+@rule("Pow")
+def _pow(g: Builder, node: OnnxNode) -> None:
+    exponent = g.array(node.inputs[1])
+    if np.all(exponent == 2):
+        binary(g, node, ops.Mul(), [node.x, node.x], node.y)
+    elif np.all(exponent == 0.5):
+        unary(g, node, ops.RealFunction(ops.Function.SQRT))
+    else:
+        raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
+
+
+@rule("Max", "Min")
+def _extremum(g: Builder, node: OnnxNode) -> None:
+    # A constant comes second.
+    names = sorted(node.inputs, key=g.is_constant)
+    if len(names) != 2:
+        raise Refusal(f"{len(names)} inputs", "use two")
+    if g.is_constant(names[1]) and g.array(names[1]).size == 1:
+        bound = float(g.array(names[1]).item())
+        low, high = (bound, math.inf) if node.kind == "Max" else (-math.inf, bound)
+        unary(g, OnnxNode(**{**vars(node), "inputs": (names[0],)}), ops.Affine(low=low, high=high))
+        return
+    binary(g, node, ops.Maximum() if node.kind == "Max" else ops.Minimum(), names, node.y)
+
+
+@rule("Relu")
+def _relu(g: Builder, node: OnnxNode) -> None:
+    unary(g, node, ops.Relu())
+
+
+@rule("Clip")
+def _clip(g: Builder, node: OnnxNode) -> None:
+    low, high = float(node.get("min", -math.inf)), float(node.get("max", math.inf))
+    if node.input(1):
+        low = float(g.array(node.input(1)).item())
+    if node.input(2):
+        high = float(g.array(node.input(2)).item())
+    unary(g, node, ops.Affine(low=low, high=high))
+
+
+@rule("LeakyRelu")
+def _leaky_relu(g: Builder, node: OnnxNode) -> None:
+    unary(g, node, ops.LeakyRelu(float(node.get("alpha", 0.01))))
+
+
+@rule("PRelu")
+def _prelu(g: Builder, node: OnnxNode) -> None:
+    slopes = np.unique(g.array(node.inputs[1]))
+    if slopes.size != 1:
+        raise Refusal("a slope for each channel", "use one slope for the layer")
+    unary(g, node, ops.LeakyRelu(float(slopes[0])))
+
+
+@rule("HardSigmoid")
+def _hard_sigmoid(g: Builder, node: OnnxNode) -> None:
+    factor, offset = float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))
+    unary(g, node, ops.Affine(factor, offset, 0.0, 1.0))
+
+
+@rule("HardSwish", "Sigmoid", "Tanh", "Abs")
+def _function(g: Builder, node: OnnxNode) -> None:
+    kinds: Mapping[str, Callable[[], Operator]] = {
+        "HardSwish": ops.HardSwish,
+        "Sigmoid": ops.Logistic,
+        "Tanh": ops.Tanh,
+        "Abs": ops.Abs,
+    }
+    unary(g, node, kinds[node.kind]())
+
+
+@rule("Exp", "Log", "Sqrt", "Elu", "Gelu")
+def _real_function(g: Builder, node: OnnxNode) -> None:
+    if node.kind == "Elu" and node.get("alpha", 1.0) != 1.0:
+        raise Refusal("an alpha other than 1", "")
+    function = ops.Function[node.kind.upper()]
+    if node.kind == "Gelu" and node.text("approximate", "none") == "tanh":
+        function = ops.Function.GELU_TANH
+    unary(g, node, ops.RealFunction(function))
+
+
+@rule("Softmax")
+def _softmax(g: Builder, node: OnnxNode) -> None:
+    shape, order = g.shape(node.x), g.value(node.x).order
+    rank = len(shape)
+    axis = axis_of(node, int(node.get("axis", -1 if node.opset >= 13 else 1)), rank)
+    if node.opset < 13 and axis != rank - 1:
+        # Over all axes from this one on.
+        flat = (math.prod(shape[:axis]), math.prod(shape[axis:]))
+        x = g.reshaped(g.plain(node.x, node.label), flat, node.label)
+        y = g.emit(ops.Softmax(), [x], f"{node.y}/flat", node.label)
+        g.define(node.y, g.reshaped(y, shape, node.label))
+        return
+    if order[-1] != axis:
+        order = (*(a for a in range(rank) if a != axis), axis)
+    x = g.in_order(node.x, order, node.label)
+    g.define(node.y, g.emit(ops.Softmax(), [x], node.y, node.label), order)
+
+
+# Reductions
+
+
+@rule("ReduceMean", "ReduceSum")
+def _reduce(g: Builder, node: OnnxNode) -> None:
+    value = g.value(node.x)
+    rank = len(value.order)
+    axes = axes_of(g, node, rank)
+    if axes is None:
+        if node.get("noop_with_empty_axes", 0):
+            g.values[node.y] = value
+            return
+        axes = tuple(range(rank))
+    keep = bool(node.get("keepdims", 1))
+    kind = ops.Mean if node.kind == "ReduceMean" else ops.Sum
+    held = tuple(i for i, axis in enumerate(value.order) if axis in axes)
+    y = g.emit(kind(held, keep), [value.tensor], node.y, node.label)
+    g.define(node.y, y, value.order if keep else without(value.order, axes))
+
+
+@rule("ArgMax")
+def _arg_max(g: Builder, node: OnnxNode) -> None:
+    if node.get("select_last_index", 0):
+        raise Refusal("select_last_index", "the first index of equal maxima is what is given")
+    value = g.value(node.x)
+    axis = axis_of(node, int(node.get("axis", 0)), len(value.order))
+    op = ops.ArgMax(value.order.index(axis))
+    y = g.emit(op, [value.tensor], node.y, node.label, DType.INT64)
+    order = without(value.order, (axis,))
+    if node.get("keepdims", 1):
+        shape = list(g.tensors[y].shape)
+        shape.insert(value.order.index(axis), 1)
+        y = g.emit(ops.Reshape(tuple(shape)), [y], f"{node.y}/kept", node.label, DType.INT64)
+        order = value.order
+    g.define(node.y, y, order)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of the layers with windows or weights: convolutions, pools, products, normalization."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import ops
+from ..graph import Array, ModelError, Operator
+from ..ops import Activation, AverageRounding, Window
+from .onnx_builder import Builder
+from .onnx_node import OnnxNode, by_constant, rule
+from .refusal import Refusal
+
+
+def _pairs(values: Sequence[int]) -> tuple[int, int]:
+    """(height, width) of one or two numbers."""
+    return (1, int(values[0])) if len(values) == 1 else (int(values[0]), int(values[1]))
+
+
+def _window(g: Builder, node: OnnxNode, size: Sequence[int]) -> Window:
+    rank = len(g.shape(node.x))
+    space = rank - 2
+    ones = [1] * space
+    strides, dilations = node.get("strides", ones), node.get("dilations", ones)
+    pads = node.get("pads", [0] * (2 * space))
+    if (
+        not len(size) == len(strides) == len(dilations) == space
+        or len(pads) != 2 * space
+        or space not in (1, 2)
+    ):
+        raise Refusal(
+            f"a window {list(size)} over an input of {rank} dimensions",
+            "use 1 or 2 dimensions of space",
+        )
+    if min(pads) < 0:
+        raise Refusal("negative padding", "slice the input instead")
+    extent = _pairs(g.shape(node.x)[2:]) if space == 2 else (1, g.shape(node.x)[2])
+    kernel, stride, dilation = _pairs(size), _pairs(strides), _pairs(dilations)
+    if space == 1:
+        stride, dilation = (1, stride[1]), (1, dilation[1])
+    auto = node.text("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        padding = ops.same_padding(extent, kernel, stride, dilation)
+        if auto == "SAME_LOWER":
+            padding = (padding[0][::-1], padding[1][::-1])
+    elif auto == "VALID":
+        padding = ops.window.NO_PADDING
+    else:
+        ends = [(int(pads[i]), int(pads[space + i])) for i in range(space)]
+        padding = (ends[0], ends[1]) if space == 2 else ((0, 0), ends[0])
+    if node.get("ceil_mode", 0):
+        padding = _ceiled(extent, kernel, stride, dilation, padding)
+    return Window(kernel, stride, dilation, padding)
+
+
+def _ceiled(
+    extent: tuple[int, int],
+    size: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: ops.window.Padding,
+) -> ops.window.Padding:
+    """More padding at the ends, so that the last window counts too, unless it would begin beyond
+    the input.
+    """
+    result = []
+    for n, k, s, d, (before, after) in zip(extent, size, stride, dilation, padding, strict=True):
+        reach = d * (k - 1) + 1
+        count = -(-(n + before + after - reach) // s) + 1
+        if (count - 1) * s >= n + before:
+            count -= 1
+        result.append((before, max(after, (count - 1) * s + reach - n - before)))
+    return result[0], result[1]
+
+
+@rule("Conv")
+def _conv(g: Builder, node: OnnxNode) -> None:
+    weights = g.array(node.inputs[1]).astype(np.float32)
+    rank, groups = weights.ndim, int(node.get("group", 1))
+    channels = g.shape(node.x)[1]
+    if rank != len(g.shape(node.x)) or weights.shape[1] * groups != channels or weights.shape[0] % groups:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}")
+    window = _window(g, node, node.get("kernel_shape", weights.shape[2:]))
+    if window.size != _pairs(weights.shape[2:]):
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit a window {window.size}")
+    weights = weights.reshape(*weights.shape[:2], *window.size)
+    op: Operator
+    if groups == channels == weights.shape[0] and groups > 1:
+        op, held = ops.DepthwiseConv2d(window), weights.transpose(1, 2, 3, 0)
+    else:
+        op, held = ops.Conv2d(window, groups), weights.transpose(0, 2, 3, 1)
+    inputs = [g.image(node.x, node.label), g.add_constant(node.inputs[1], held)]
+    if node.input(2):
+        inputs.append(g.add_constant(node.inputs[2], g.array(node.inputs[2]).reshape(-1)))
+    g.define_image(node.y, g.emit(op, inputs, node.y, node.label), rank, node.label)
+
+
+@rule("MaxPool", "AveragePool")
+def _pool(g: Builder, node: OnnxNode) -> None:
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise Refusal("the positions of maxima", "use the first output only")
+    window = _window(g, node, node.get("kernel_shape", ()))
+    tensor, rank = g.image(node.x, node.label), len(g.shape(node.x))
+    op: Operator = ops.MaxPool2d(window)
+    if node.kind == "AveragePool":
+        if node.get("count_include_pad", 0) and window.padding != ops.window.NO_PADDING:
+            if node.get("ceil_mode", 0):
+                raise Refusal("count_include_pad with ceil_mode", "pad explicitly")
+            (top, bottom), (left, right) = window.padding
+            pad = ops.Pad((0, top, left, 0), (0, bottom, right, 0))
+            tensor = g.emit(pad, [tensor], f"{node.y}/padded", node.label)
+            window = Window(window.size, window.stride, window.dilation)
+        op = ops.AveragePool2d(window, Activation.NONE, AverageRounding.UP)
+    g.define_image(node.y, g.emit(op, [tensor], node.y, node.label), rank, node.label)
+
+
+@rule("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(g: Builder, node: OnnxNode) -> None:
+    tensor, rank = g.image(node.x, node.label), len(g.shape(node.x))
+    shape = g.tensors[tensor].shape
+    op: Operator = ops.MaxPool2d(Window((shape[1], shape[2])))
+    if node.kind == "GlobalAveragePool":
+        op = ops.Mean((1, 2), keep_dims=True)
+    g.define_image(node.y, g.emit(op, [tensor], node.y, node.label), rank, node.label)
+
+
+# Products
+
+
+def _fully_connected(
+    g: Builder, node: OnnxNode, x: str, weights: Array, bias: Array | None, name: str
+) -> str:
+    inputs = [x, g.add_constant(node.inputs[1], weights)]
+    if bias is not None:
+        inputs.append(g.add_constant(node.inputs[2], bias))
+    keep = len(g.tensors[x].shape) != 2
+    return g.emit(ops.FullyConnected(keep_dimensions=keep), inputs, name, node.label)
+
+
+@rule("Gemm")
+def _gemm(g: Builder, node: OnnxNode) -> None:
+    if node.get("transA", 0):
+        raise Refusal("transA", "transpose the input before")
+    weights = g.array(node.inputs[1]).astype(np.float32)
+    weights = (weights if node.get("transB", 0) else weights.T) * np.float32(node.get("alpha", 1.0))
+    shape = g.shape(node.x)
+    if len(shape) != 2 or weights.ndim != 2 or weights.shape[1] != shape[1]:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {shape}")
+    bias = None
+    if node.input(2):
+        added = g.array(node.inputs[2]).astype(np.float32) * np.float32(node.get("beta", 1.0))
+        if math.prod(added.shape[:-1]) != 1:
+            raise Refusal(f"a bias {added.shape} for each row", "use a bias for each column")
+        bias = np.broadcast_to(added.reshape(-1), (weights.shape[0],))
+    x = g.plain(node.x, node.label)
+    g.define(node.y, _fully_connected(g, node, x, weights, bias, node.y))
+
+
+@rule("MatMul")
+def _matmul(g: Builder, node: OnnxNode) -> None:
+    if g.is_constant(node.x) or not g.is_constant(node.inputs[1]):
+        raise Refusal(
+            "a product other than with a constant on the right",
+            "only weights can be multiplied with",
+        )
+    weights = g.array(node.inputs[1])
+    rank = len(g.shape(node.x))
+    if weights.ndim != 2:
+        raise Refusal(f"a constant {weights.shape} of {weights.ndim} dimensions", "use a matrix")
+    order = g.value(node.x).order
+    if order[-1] != rank - 1:
+        order = tuple(range(rank))
+    x = g.in_order(node.x, order, node.label)
+    if g.shape(node.x)[-1] != weights.shape[0]:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}")
+    g.define(node.y, _fully_connected(g, node, x, weights.T, None, node.y), order)
+
+
+@rule("BatchNormalization")
+def _batch_normalization(g: Builder, node: OnnxNode) -> None:
+    scale, shift, mean, variance = (g.array(name).astype(np.float64) for name in node.inputs[1:5])
+    shape = (-1, *(1,) * (len(g.shape(node.x)) - 2))
+    factor = scale / np.sqrt(variance + node.get("epsilon", 1e-5))
+    scaled = f"{node.y}/scaled"
+    by_constant(g, node, ops.Mul(), node.x, factor.reshape(shape), scaled)
+    by_constant(g, node, ops.Add(), scaled, (shift - mean * factor).reshape(shape), node.y)
