@@ -38,6 +38,7 @@ _QUANTIZED = (
 def _package() -> Any:
     try:
         import onnx
+        import onnx.inliner
         import onnx.reference
     except ImportError:
         raise ImportError(
@@ -165,6 +166,10 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
                     f"{what}: {node.kind} {node.label!r} reads {name!r}, which nothing has written"
                 )
         called = f"{node.kind} {node.label!r}"
+        if node.kind == "If" and node.x in g.constants:
+            blockers += _branch(g, node, what)
+            unknown.update(name for name in node.outputs if name not in g.values and not g.is_constant(name))
+            continue
         if any(name in unknown for name in node.inputs):
             # It hangs on a node that was refused; only what is certain is said about it.
             unknown.update(node.outputs)
@@ -187,16 +192,30 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
     return blockers
 
 
+def _branch(g: Builder, node: OnnxNode, what: str) -> list[Blocker]:
+    """Take the branch of an If that a constant chooses, in the place of the If."""
+    chosen: onnx.GraphProto = node.attributes["then_branch" if g.array(node.x).item() else "else_branch"]
+    for initializer in chosen.initializer:
+        g.constants[initializer.name] = _package().numpy_helper.to_array(initializer)
+    blockers = _nodes(g, chosen.node, node.opset, what)
+    for name, inner in zip(node.outputs, chosen.output, strict=True):
+        if g.is_constant(inner.name):
+            g.constants[name] = g.array(inner.name)
+        elif inner.name in g.values:
+            g.values[name] = g.values[inner.name]
+    return blockers
+
+
 #: Operators that see a channels-first image.
 _SPATIAL = (
-    "Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample",
-    "BatchNormalization",
+    "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool",
+    "GlobalMaxPool", "MaxPool", "Resize", "SpaceToDepth", "Upsample",
 )  # fmt: skip
 #: Operators that take any order of axes: a look ahead for the others passes through them.
 _ANY_ORDER = (
-    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Exp", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pad", "Pow", "Relu",
-    "Sigmoid", "Slice", "Split", "Sqrt", "Sub", "Sum", "Tanh",
+    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
+    "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu",
+    "Sigmoid", "Slice", "Softplus", "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh",
 )  # fmt: skip
 
 
@@ -236,6 +255,8 @@ def import_onnx(
     what = name or ("model" if isinstance(source, bytes) else Path(source).name)
     model = _load(source, what)
     package = _package()
+    if model.functions:
+        model = package.inliner.inline_local_functions(model)
     if not model.graph.node:
         raise ModelError(f"{what}: expected an ONNX network, found no nodes")
     opset = max((o.version for o in model.opset_import if o.domain in _DOMAINS), default=0)

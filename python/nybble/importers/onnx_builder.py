@@ -21,6 +21,19 @@ from .refusal import Refusal
 CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
 
 
+def _runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Positions as (first, step, count) of runs with one step each."""
+    runs: list[tuple[int, int, int]] = []
+    for position in positions:
+        if runs:
+            first, step, count = runs[-1]
+            if count == 1 or position == first + step * count:
+                runs[-1] = (first, position - first if count == 1 else step, count + 1)
+                continue
+        runs.append((position, 1, 1))
+    return runs
+
+
 @dataclass(frozen=True)
 class Value:
     """A computed tensor: axis i of the graph's ``tensor`` is the network's axis ``order[i]``."""
@@ -102,6 +115,23 @@ class Builder:
         output = self.add_tensor(name, shape, dtype)
         self.nodes.append(Node(op, tuple(inputs), (output,), label))
         return output
+
+    def taken(self, tensor: str, axis: int, positions: Sequence[int], name: str, label: str) -> str:
+        """Positions of an axis of a graph's tensor, one after the other: slices of evenly spaced ones, joined."""
+        parts = []
+        whole = (*[(None, None, 1)] * axis,)
+        for first, step, count in _runs(positions):
+            last = first + step * count
+            stop = None if last < 0 else last
+            part: ops.move.Part = (first, first + 1, 1) if step == 0 else (first, stop, step)
+            parts.append(self.emit(ops.Slice((*whole, part)), [tensor], f"{name}/part", label))
+            if step == 0 and count > 1:
+                shape = self.tensors[parts[-1]].shape
+                repeated = ops.BroadcastTo((*shape[:axis], count, *shape[axis + 1 :]))
+                parts[-1] = self.emit(repeated, [parts[-1]], f"{name}/part", label)
+        if len(parts) == 1:
+            return parts[0]
+        return self.emit(ops.Concat(axis), parts, name, label)
 
     def define(self, name: str, tensor: str, order: tuple[int, ...] | None = None) -> None:
         """Say that the network's ``name`` is ``tensor``; order: None where its axes are as the

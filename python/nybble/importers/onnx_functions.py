@@ -107,10 +107,18 @@ def _leaky_relu(g: Builder, node: OnnxNode) -> None:
 
 @rule("PRelu")
 def _prelu(g: Builder, node: OnnxNode) -> None:
-    slopes = np.unique(g.array(node.inputs[1]))
-    if slopes.size != 1:
-        raise Refusal("a slope for each channel", "use one slope for the layer")
-    unary(g, node, ops.LeakyRelu(float(slopes[0])))
+    slopes = g.array(node.inputs[1]).astype(np.float32)
+    if np.unique(slopes).size == 1:
+        unary(g, node, ops.LeakyRelu(float(slopes.flat[0])))
+        return
+    value = g.value(node.x)
+    parts = []
+    for name, bounds in (("positive", (0.0, math.inf)), ("negative", (-math.inf, 0.0))):
+        part = g.emit(ops.Affine(1.0, 0.0, *bounds), [value.tensor], f"{node.y}/{name}", node.label)
+        parts.append(f"{node.y}/{name}")
+        g.define(parts[-1], part, value.order)
+    by_constant(g, node, ops.Mul(), parts[1], slopes, f"{node.y}/sloped")
+    binary(g, node, ops.Add(), [parts[0], f"{node.y}/sloped"], node.y)
 
 
 @rule("HardSigmoid")
@@ -130,18 +138,50 @@ def _function(g: Builder, node: OnnxNode) -> None:
     unary(g, node, kinds[node.kind]())
 
 
-@rule("Exp", "Log", "Sqrt", "Elu", "Gelu")
+@rule("Exp", "Log", "Sqrt", "Erf", "Softplus", "Gelu")
 def _real_function(g: Builder, node: OnnxNode) -> None:
-    if node.kind == "Elu" and node.get("alpha", 1.0) != 1.0:
-        raise Refusal("an alpha other than 1", "")
     function = ops.Function[node.kind.upper()]
     if node.kind == "Gelu" and node.text("approximate", "none") == "tanh":
         function = ops.Function.GELU_TANH
     unary(g, node, ops.RealFunction(function))
 
 
-@rule("Softmax")
+_ZERO_AND_ABOVE, _ZERO_AND_BELOW = ops.Affine(low=0.0), ops.Affine(high=0.0)
+
+
+@rule("Elu", "Mish", "Swish")
+def _composed(g: Builder, node: OnnxNode) -> None:
+    alpha = float(node.get("alpha", 1.0))
+    steps: tuple[ops.Step, ...]
+    if node.kind == "Elu":
+        if alpha == 1:
+            unary(g, node, ops.RealFunction(ops.Function.ELU))
+            return
+        steps = (
+            ops.Step(_ZERO_AND_BELOW, (0,)),
+            ops.Step(ops.RealFunction(ops.Function.ELU), (1,)),
+            ops.Step(ops.Affine(alpha), (2,)),
+            ops.Step(_ZERO_AND_ABOVE, (0,)),
+            ops.Step(ops.Add(), (3, 4)),
+        )
+    elif node.kind == "Mish":
+        steps = (
+            ops.Step(ops.RealFunction(ops.Function.SOFTPLUS), (0,)),
+            ops.Step(ops.Tanh(), (1,)),
+            ops.Step(ops.Mul(), (0, 2)),
+        )
+    else:
+        steps = (
+            ops.Step(ops.Affine(alpha), (0,)),
+            ops.Step(ops.Logistic(), (1,)),
+            ops.Step(ops.Mul(), (0, 2)),
+        )
+    unary(g, node, ops.Pointwise(steps))
+
+
+@rule("Softmax", "LogSoftmax")
 def _softmax(g: Builder, node: OnnxNode) -> None:
+    op: Operator = ops.Softmax() if node.kind == "Softmax" else ops.LogSoftmax()
     shape, order = g.shape(node.x), g.value(node.x).order
     rank = len(shape)
     axis = axis_of(node, int(node.get("axis", -1 if node.opset >= 13 else 1)), rank)
@@ -149,16 +189,55 @@ def _softmax(g: Builder, node: OnnxNode) -> None:
         # Over all axes from this one on.
         flat = (math.prod(shape[:axis]), math.prod(shape[axis:]))
         x = g.reshaped(g.plain(node.x, node.label), flat, node.label)
-        y = g.emit(ops.Softmax(), [x], f"{node.y}/flat", node.label)
+        y = g.emit(op, [x], f"{node.y}/flat", node.label)
         g.define(node.y, g.reshaped(y, shape, node.label))
         return
     if order[-1] != axis:
         order = (*(a for a in range(rank) if a != axis), axis)
     x = g.in_order(node.x, order, node.label)
-    g.define(node.y, g.emit(ops.Softmax(), [x], node.y, node.label), order)
+    g.define(node.y, g.emit(op, [x], node.y, node.label), order)
 
 
 # Reductions
+
+
+def _largest(g: Builder, tensor: str, held: tuple[int, ...], name: str, label: str) -> str:
+    """The maximum over axes of a graph's tensor, without them: a pool over one axis."""
+    shape = g.tensors[tensor].shape
+    kept = [i for i in range(len(shape)) if i not in held]
+    if held != tuple(range(held[0], held[0] + len(held))):
+        order = (*kept, *held)
+        tensor = g.emit(ops.Transpose(order), [tensor], f"{name}/transposed", label)
+        inner = 1
+    else:
+        inner = math.prod(shape[held[-1] + 1 :])
+    count = math.prod(shape[i] for i in held)
+    rows = g.reshaped(tensor, (math.prod(shape) // (count * inner), count, 1, inner), label)
+    y = g.emit(ops.MaxPool2d(ops.Window((count, 1))), [rows], f"{name}/largest", label)
+    return g.reshaped(y, tuple(shape[i] for i in kept), label)
+
+
+@rule("ReduceMax", "ReduceMin")
+def _reduce_extremum(g: Builder, node: OnnxNode) -> None:
+    value = g.value(node.x)
+    axes = axes_of(g, node, len(value.order))
+    if axes is None:
+        if node.get("noop_with_empty_axes", 0):
+            g.values[node.y] = value
+            return
+        axes = tuple(range(len(value.order)))
+    held = tuple(i for i, axis in enumerate(value.order) if axis in axes)
+    x = value.tensor
+    if node.kind == "ReduceMin":
+        x = g.emit(ops.Affine(-1.0), [x], f"{node.y}/negated", node.label)
+    y = _largest(g, x, held, node.y, node.label)
+    if node.kind == "ReduceMin":
+        y = g.emit(ops.Affine(-1.0), [y], node.y, node.label)
+    if node.get("keepdims", 1):
+        shape = [1 if i in held else n for i, n in enumerate(g.tensors[value.tensor].shape)]
+        g.define(node.y, g.reshaped(y, tuple(shape), node.label), value.order)
+    else:
+        g.define(node.y, y, without(value.order, axes))
 
 
 @rule("ReduceMean", "ReduceSum")

@@ -99,6 +99,91 @@ def _conv(g: Builder, node: OnnxNode) -> None:
     g.define_image(node.y, g.emit(op, inputs, node.y, node.label), rank, node.label)
 
 
+def _transposed_extent(
+    node: OnnxNode, extent: tuple[int, int], reach: tuple[int, int], stride: tuple[int, int], rank: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((first row, first column) of the whole result that are kept, (height, width) kept)."""
+    space = rank - 2
+    more = _pairs(node.get("output_padding", [0] * space))
+    if space == 1:
+        more = (0, more[1])
+    whole = [s * (n - 1) + r for n, s, r in zip(extent, stride, reach, strict=True)]
+    auto = node.text("auto_pad", "NOTSET")
+    given = node.get("output_shape", None)
+    pads = [int(n) for n in node.get("pads", [0] * (2 * space))]
+    if given is None and auto in ("SAME_UPPER", "SAME_LOWER"):
+        given = [n * s for n, s in zip(extent, stride, strict=True)][2 - space :]
+    if given is not None:
+        size = _pairs([int(n) for n in given][-space:])
+        total = [max(w + m - n, 0) for w, m, n in zip(whole, more, size, strict=True)]
+        first = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
+        return (first[0], first[1]), size
+    begin, end = _pairs(pads[:space]), _pairs(pads[space:])
+    if space == 1:
+        begin, end = (0, begin[1]), (0, end[1])
+    size = (whole[0] + more[0] - begin[0] - end[0], whole[1] + more[1] - begin[1] - end[1])
+    return begin, size
+
+
+@rule("ConvTranspose")
+def _conv_transpose(g: Builder, node: OnnxNode) -> None:
+    """A convolution that computes all places of a block of stride x stride outputs as channels of their own, and a move
+    that spreads the blocks: no zero between inputs is multiplied.
+
+    Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.
+    """
+    weights = g.array(node.inputs[1]).astype(np.float32)
+    shape, groups = g.shape(node.x), int(node.get("group", 1))
+    rank, space = len(shape), len(shape) - 2
+    if rank not in (3, 4):
+        raise Refusal(f"{space} dimensions of space", "use 1 or 2")
+    if weights.ndim != rank or weights.shape[0] != shape[1] or shape[1] % groups:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {shape}")
+    ones = [1] * space
+    stride, dilation = _pairs(node.get("strides", ones)), _pairs(node.get("dilations", ones))
+    if space == 1:
+        stride, dilation = (1, stride[1]), (1, dilation[1])
+    weights = weights.reshape(*weights.shape[:2], *_pairs(weights.shape[2:]))
+    channels, outputs = weights.shape[:2]
+    reach = (dilation[0] * (weights.shape[2] - 1) + 1, dilation[1] * (weights.shape[3] - 1) + 1)
+    taps = (-(-reach[0] // stride[0]), -(-reach[1] // stride[1]))
+    spread = np.zeros((channels, outputs, taps[0] * stride[0], taps[1] * stride[1]), np.float32)
+    spread[:, :, : reach[0] : dilation[0], : reach[1] : dilation[1]] = weights
+    # Output block u reads the inputs u - taps + 1 .. u: the kernel runs backwards, place by place.
+    blocks = spread.reshape(groups, channels // groups, outputs, taps[0], stride[0], taps[1], stride[1])
+    held = blocks[:, :, :, ::-1, :, ::-1].transpose(0, 4, 6, 2, 3, 5, 1)
+    held = held.reshape(-1, *taps, channels // groups)
+
+    x = g.image(node.x, node.label)
+    n, height, width, _ = g.tensors[x].shape
+    first, size = _transposed_extent(node, (height, width), reach, stride, rank)
+    if min(first) < 0 or min(size) < 1:
+        raise Refusal("a result without rows, or negative padding", "slice instead")
+    padding, rows = [], []
+    for extent, begin, count, s, t in zip((height, width), first, size, stride, taps, strict=True):
+        top = max(t - 1 - begin // s, 0)
+        skipped = begin - (t - 1 - top) * s
+        needed = -(-(skipped + count) // s)
+        padding.append((top, max(needed - (extent + top - t + 1), 0)))
+        rows.append((skipped, skipped + count, 1))
+    inputs = [x, g.add_constant(node.inputs[1], held)]
+    if node.input(2):
+        bias = g.array(node.inputs[2]).reshape(groups, 1, outputs)
+        tiled = np.tile(bias, (1, stride[0] * stride[1], 1)).reshape(-1)
+        inputs.append(g.add_constant(node.inputs[2], tiled))
+    window = Window(taps, (1, 1), (1, 1), (padding[0], padding[1]))
+    y = g.emit(ops.Conv2d(window, groups), inputs, f"{node.y}/blocks", node.label)
+    _, high, wide, _ = g.tensors[y].shape
+    if stride != (1, 1):
+        y = g.reshaped(y, (n * high, wide, groups, *stride, outputs), node.label)
+        y = g.emit(ops.Transpose((0, 3, 1, 4, 2, 5)), [y], f"{node.y}/spread", node.label)
+        high, wide = high * stride[0], wide * stride[1]
+        y = g.reshaped(y, (n, high, wide, groups * outputs), node.label)
+    if rows != [(0, high, 1), (0, wide, 1)]:
+        y = g.emit(ops.Slice(((None, None, 1), *rows)), [y], node.y, node.label)
+    g.define_image(node.y, y, rank, node.label)
+
+
 @rule("MaxPool", "AveragePool")
 def _pool(g: Builder, node: OnnxNode) -> None:
     if len(node.outputs) > 1 and node.outputs[1]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..graph import Array, DType, ModelError, Operator, Tensor
-from .onnx_builder import Builder
+from .onnx_builder import CHANNELS_LAST, Builder
 from .onnx_node import OnnxNode, axes_of, axis_of, rule, without
 from .refusal import Refusal
 
@@ -162,19 +162,57 @@ def _gather(g: Builder, node: OnnxNode) -> None:
     shape = g.shape(node.x)
     axis = axis_of(node, int(node.get("axis", 0)), len(shape))
     chosen = g.array(node.inputs[1]).astype(np.int64)
-    flat = [int(i) % shape[axis] for i in chosen.reshape(-1)]
+    flat = [int(i) for i in chosen.reshape(-1)]
+    if not flat or not all(-shape[axis] <= i < shape[axis] for i in flat):
+        raise ModelError(f"{node.label}: expected positions of an axis of {shape[axis]}, found {flat[:6]}")
+    flat = [i % shape[axis] for i in flat]
     if chosen.ndim == 0:
         _sliced(g, node, axis, flat[0], node.y)
-    elif chosen.ndim == 1 and flat == list(range(flat[0], flat[0] + len(flat))):
-        _sliced(g, node, axis, (flat[0], flat[0] + len(flat), 1), node.y)
+        return
+    value = g.value(node.x)
+    y = g.taken(value.tensor, value.order.index(axis), flat, node.y, node.label)
+    g.define(node.y, y, value.order)
+    if chosen.ndim > 1:
+        plain = g.plain(node.y, node.label)
+        g.define(node.y, g.reshaped(plain, (*shape[:axis], *chosen.shape, *shape[axis + 1 :]), node.label))
+
+
+@rule("DepthToSpace", "SpaceToDepth")
+def _depth_and_space(g: Builder, node: OnnxNode) -> None:
+    block = int(node.get("blocksize", 0))
+    x = g.image(node.x, node.label)
+    n, height, width, channels = g.tensors[x].shape
+    rank = len(g.shape(node.x))
+    to_space = node.kind == "DepthToSpace"
+    fits = (
+        channels % block**2 == 0
+        if to_space and block > 0
+        else block > 0 and not (height % block or width % block)
+    )
+    if rank != 4 or not fits:
+        raise ModelError(f"{node.label}: blocks of {block} of an input {g.shape(node.x)}")
+    if to_space:
+        deep = channels // block**2
+        column_row = node.text("mode", "DCR") == "CRD"
+        split: tuple[int, ...] = (
+            n * height,
+            width,
+            *((deep, block, block) if column_row else (block, block, deep)),
+        )
+        order = (0, 3, 1, 4, 2) if column_row else (0, 2, 1, 3, 4)
+        target = (n, height * block, width * block, deep)
     else:
-        raise Refusal(f"positions {flat[:6]}", "only one position or a row of neighbours is taken")
+        split, order = (n * height // block, block, width // block, block, channels), (0, 2, 1, 3, 4)
+        target = (n, height // block, width // block, channels * block**2)
+    y = g.emit(ops.Transpose(order), [g.reshaped(x, split, node.label)], f"{node.y}/blocks", node.label)
+    g.define_image(node.y, g.reshaped(y, target, node.label), 4, node.label)
 
 
 @rule("Pad")
 def _pad(g: Builder, node: OnnxNode) -> None:
-    if node.text("mode", "constant") != "constant":
-        raise Refusal(f"the mode {node.text('mode', '')!r}", "pad with a constant")
+    mode = node.text("mode", "constant")
+    if mode not in ("constant", "reflect", "edge", "wrap"):
+        raise ModelError(f"{node.label}: unknown mode {mode!r}")
     value, shape = g.value(node.x), g.shape(node.x)
     pads = g.integers(node.inputs[1]) if node.input(1) else [int(p) for p in node.get("pads", [])]
     axes = g.integers(node.input(3)) if node.input(3) else list(range(len(shape)))
@@ -186,6 +224,14 @@ def _pad(g: Builder, node: OnnxNode) -> None:
     for i, axis in enumerate(axes):
         at = axis_of(node, axis, len(shape))
         before[at], after[at] = pads[i], pads[len(axes) + i]
+    if mode != "constant":
+        y = value.tensor
+        for i, axis in enumerate(value.order):
+            if before[axis] or after[axis]:
+                row = np.pad(np.arange(shape[axis]), (before[axis], after[axis]), mode)  # type: ignore[call-overload]
+                y = g.taken(y, i, row.tolist(), node.y, node.label)
+        g.define(node.y, y, value.order)
+        return
     border = float(g.array(node.input(2)).item()) if node.input(2) else float(node.get("value", 0.0))
     inputs = [value.tensor]
     if border:
@@ -232,33 +278,51 @@ def _rows(node: OnnxNode, n: int, out: int, scale: float, nearest: bool) -> Arra
     return np.clip(at, 0, n - 1)
 
 
+def _target(g: Builder, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[float]]:
+    """(size, factor) of each axis of the result."""
+    named = [axis_of(node, int(a), len(shape)) for a in node.get("axes", range(len(shape)))]
+    target, factors = list(shape), [1.0] * len(shape)
+    scales = node.input(1) if node.kind == "Upsample" or node.opset < 11 else node.input(2)
+    if node.input(3):
+        for axis, size in zip(named, g.integers(node.input(3)), strict=True):
+            target[axis], factors[axis] = size, size / shape[axis]
+    else:
+        given = g.array(scales).reshape(-1) if scales else np.array(node.get("scales", []))
+        for axis, factor in zip(named, given, strict=True):
+            target[axis], factors[axis] = math.floor(shape[axis] * float(factor)), float(factor)
+    return target, factors
+
+
 @rule("Resize", "Upsample")
 def _resize(g: Builder, node: OnnxNode) -> None:
     shape = g.shape(node.x)
-    mode = node.text("mode", "nearest")
-    if mode not in ("nearest", "linear") or len(shape) != 4 or node.get("axes", None) is not None:
-        raise Refusal(f"{mode} resizing of {len(shape)} dimensions", "use nearest or linear on images")
-    sizes = node.input(3)
-    scales = node.input(1) if node.kind == "Upsample" or node.opset < 11 else node.input(2)
-    if sizes:
-        target = g.integers(sizes)
-        factors = [t / n for t, n in zip(target, shape, strict=True)]
-    else:
-        given = g.array(scales).reshape(-1) if scales else np.array(node.get("scales", []))
-        factors = [float(f) for f in given]
-        target = [math.floor(n * f) for n, f in zip(shape, factors, strict=True)]
+    rank, mode = len(shape), node.text("mode", "nearest")
+    if mode not in ("nearest", "linear") or rank not in CHANNELS_LAST:
+        raise Refusal(f"{mode} resizing of {rank} dimensions", "use nearest or linear on images")
+    target, factors = _target(g, node, shape)
     if tuple(target[:2]) != shape[:2]:
         raise Refusal(f"resizing of {shape} to {target}", "only height and width can be resized")
-    size, nearest = (target[2], target[3]), mode == "nearest"
+    if node.get("antialias", 0) and min(factors) < 1:
+        raise Refusal("antialiasing", "resize without it")
+    if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Refusal("a kept aspect ratio", "give the sizes themselves")
+    extent, size, scale = shape[2:], target[2:], factors[2:]
+    if rank == 3:
+        extent, size, scale = (1, *extent), [1, *size], [1.0, *scale]
+    nearest = mode == "nearest"
     x = g.image(node.x, node.label)
-    wanted = [_rows(node, n, t, f, nearest) for n, t, f in zip(shape[2:], size, factors[2:], strict=True)]
+    wanted = [_rows(node, n, t, f, nearest) for n, t, f in zip(extent, size, scale, strict=True)]
     kind = ops.ResizeNearest if nearest else ops.ResizeBilinear
     for align, half in ((False, False), (False, True), (True, False)):
-        op = kind(size, align, half)
+        op = kind((size[0], size[1]), align, half)
         if all(np.allclose(_shown(op, g.tensors[x], i), rows, atol=1e-4) for i, rows in enumerate(wanted)):
-            g.define_image(node.y, g.emit(op, [x], node.y, node.label), 4, node.label)
+            g.define_image(node.y, g.emit(op, [x], node.y, node.label), rank, node.label)
             return
-    raise Refusal("coordinates that round in another way", "use asymmetric with floor, or half_pixel")
+    if not nearest:
+        raise Refusal("coordinates between pixels of another kind", "use half_pixel or align_corners")
+    for i, rows in enumerate(wanted):
+        x = g.taken(x, 1 + i, [int(row) for row in rows], node.y, node.label)
+    g.define_image(node.y, x, rank, node.label)
 
 
 def _shown(op: Operator, x: Tensor, axis: int) -> Array:

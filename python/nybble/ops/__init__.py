@@ -17,6 +17,7 @@ from .move import BroadcastTo, Move, Slice, Transpose
 from .mul import Mul
 from .pad import Pad
 from .piecewise_linear import Abs, LeakyRelu, Relu
+from .pointwise import Pointwise, Step
 from .pool import AveragePool2d, AverageRounding, MaxPool2d
 from .quantize import Quantize
 from .real_function import Function, RealFunction
@@ -24,7 +25,7 @@ from .reduce import Mean, Sum
 from .reshape import Reshape
 from .resize import ResizeBilinear, ResizeMethod, ResizeNearest
 from .rsqrt import Rsqrt
-from .softmax import Softmax
+from .softmax import LogSoftmax, Softmax
 from .squared_difference import SquaredDifference
 from .window import Window, same_padding
 
@@ -44,6 +45,7 @@ __all__ = [
     "Function",
     "HardSwish",
     "LeakyRelu",
+    "LogSoftmax",
     "Logistic",
     "Lookup",
     "MaxPool2d",
@@ -54,6 +56,7 @@ __all__ = [
     "Mul",
     "Pack",
     "Pad",
+    "Pointwise",
     "Quantize",
     "RealFunction",
     "Relu",
@@ -66,6 +69,7 @@ __all__ = [
     "Slice",
     "Softmax",
     "SquaredDifference",
+    "Step",
     "Sub",
     "Sum",
     "Tanh",

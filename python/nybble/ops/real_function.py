@@ -44,6 +44,8 @@ class Function(enum.Enum):
     ELU = "ELU"
     GELU = "GELU"
     GELU_TANH = "GELU_TANH"
+    ERF = "ERF"
+    SOFTPLUS = "SOFTPLUS"
 
 
 def _rounded(function: Callable[[Float64], Float64]) -> Callable[[Float32], Float32]:
@@ -54,6 +56,7 @@ def _rounded(function: Callable[[Float64], Float64]) -> Callable[[Float32], Floa
 _EXP = _rounded(np.exp)
 _LOG = _rounded(np.log)
 _TANH = _rounded(np.tanh)
+_ERF = _rounded(np.vectorize(math.erf, otypes=[np.float64]))
 _ERFC = _rounded(np.vectorize(math.erfc, otypes=[np.float64]))
 
 
@@ -72,6 +75,9 @@ _FUNCTIONS: Mapping[Function, Callable[[Float32], Float32]] = {
     Function.ELU: lambda x: np.where(x < 0, _EXP(x) - _ONE, x),
     Function.GELU: lambda x: _HALF * x * _ERFC(x * np.float32(-math.sqrt(0.5))),
     Function.GELU_TANH: _gelu_tanh,
+    # Of ONNX alone: no reference of TensorFlow Lite.
+    Function.ERF: _ERF,
+    Function.SOFTPLUS: _rounded(lambda x: np.logaddexp(0.0, x)),
 }
 
 

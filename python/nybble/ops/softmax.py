@@ -81,3 +81,26 @@ class Softmax(Operator):
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         self._require(inputs[0], outputs[0])
         return Lowered("Softmax", {"exponentials": self.exponentials(inputs[0])})
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Operator):
+    """The logarithm of a softmax over the last axis, on real numbers only.
+
+    In 8 bits its far values would all be one: a network ends before it, and its order is that of its input.
+    """
+
+    def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
+        return [inputs[0].shape]
+
+    def integer(
+        self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> list[Array]:
+        raise ValueError("log softmax has no integer form: end the network before it, or use softmax")
+
+    def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
+        shifted = arrays[0] - arrays[0].max(axis=-1, keepdims=True)
+        return [shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))]
+
+    def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
+        raise ValueError("log softmax has no integer form: end the network before it, or use softmax")

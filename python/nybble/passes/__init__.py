@@ -15,6 +15,7 @@ from .per_channel import per_channel_to_depthwise
 from .remove_identities import remove_identities
 from .remove_unread import remove_unread
 from .shift_to_int8 import shift_to_int8
+from .to_pointwise import to_pointwise
 
 #: Over integer graphs, before they are compiled.
 PIPELINE = (shift_to_int8, fuse_padding, remove_unread)
@@ -26,6 +27,7 @@ FLOAT_PIPELINE = (
     scalars_to_affine,
     fold_affine,
     to_hard_swish,
+    to_pointwise,
     per_channel_to_depthwise,
     fold_affine,
     remove_identities,

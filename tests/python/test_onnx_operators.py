@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operator of ONNX that is imported, in every opset from 11, against ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+from onnx_networks import Network  # noqa: E402
+
+from nybble.graph import evaluate_outputs  # noqa: E402
+from nybble.importers.onnx import import_onnx  # noqa: E402
+from nybble.passes import prepare_float  # noqa: E402
+from nybble.quantize.samples import source_order  # noqa: E402
+
+TOLERANCE = 1e-4
+OPSETS = range(11, onnx.defs.onnx_opset_version() + 1)
+SHAPE = (1, 4, 6, 5)
+
+Build = Callable[[Network, str], str]
+
+
+def with_axes(n: Network, kind: str, x: str, axes: list[int], since: int, **attributes: Any) -> str:
+    """A node whose axes are an input from one opset on and were an attribute before."""
+    if n.opset >= since:
+        return str(n.node(kind, x, n.integers(*axes), **attributes))
+    return str(n.node(kind, x, axes=axes, **attributes))
+
+
+def split(n: Network, x: str, sizes: list[int]) -> list[str]:
+    if n.opset >= 13:
+        return list(n.node("Split", x, n.integers(*sizes), outputs=len(sizes), axis=1))
+    return list(n.node("Split", x, outputs=len(sizes), axis=1, split=sizes))
+
+
+def resize(n: Network, x: str, **attributes: Any) -> str:
+    return str(n.node("Resize", x, n.constant([]), n.constant([1, 1, 2, 3]), **attributes))
+
+
+def transposed(n: Network, x: str, shape: tuple[int, ...], **attributes: Any) -> str:
+    outputs = shape[1] * attributes.get("group", 1)
+    weights = n.constant(n.random.normal(size=shape) / 4)
+    return str(n.node("ConvTranspose", x, weights, n.constant(n.random.normal(size=outputs)), **attributes))
+
+
+#: name -> (first opset, last opset, the network behind an image).
+OPERATORS: dict[str, tuple[int, int, Build]] = {}
+
+
+def case(name: str, first: int = 11, last: int = 99) -> Callable[[Build], Build]:
+    def add(build: Build) -> Build:
+        OPERATORS[name] = (first, last, build)
+        return build
+
+    return add
+
+
+def simple(name: str, kind: str, first: int = 11, **attributes: Any) -> None:
+    OPERATORS[name] = (first, 99, lambda n, x: str(n.node(kind, x, **attributes)))
+
+
+for kind in (
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    "Abs",
+    "Neg",
+    "Erf",
+    "Softplus",
+    "Elu",
+    "LeakyRelu",
+    "HardSigmoid",
+    "Exp",
+):
+    simple(kind.lower(), kind)
+simple("elu with alpha", "Elu", alpha=0.7)
+simple("hard swish", "HardSwish", 14)
+simple("mish", "Mish", 18)
+simple("gelu", "Gelu", 20)
+simple("gelu by tanh", "Gelu", 20, approximate="tanh")
+simple("swish", "Swish", 24, alpha=1.5)
+simple("softmax of channels", "Softmax", 13, axis=1)
+simple("softmax", "Softmax", axis=-1)
+simple("softmax of all behind an axis", "Softmax", axis=1)
+simple("log softmax", "LogSoftmax", axis=-1)
+simple("log softmax of channels", "LogSoftmax", 13, axis=1)
+simple("global average", "GlobalAveragePool")
+simple("global max", "GlobalMaxPool")
+simple("max pool", "MaxPool", kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+simple("max pool, ceil", "MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)
+simple("average pool", "AveragePool", kernel_shape=[2, 3], strides=[2, 1], pads=[1, 1, 0, 1])
+simple("average pool with padding", "AveragePool", kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+simple("depth to space", "DepthToSpace", blocksize=2)
+simple("depth to space, columns first", "DepthToSpace", blocksize=2, mode="CRD")
+simple("flatten", "Flatten", axis=2)
+simple("transpose", "Transpose", perm=[0, 2, 1, 3])
+simple("identity", "Identity")
+OPERATORS["space to depth"] = (
+    11,
+    99,
+    lambda n, x: n.node(
+        "SpaceToDepth", n.node("Slice", x, n.integers(1), n.integers(5), n.integers(3)), blocksize=2
+    ),
+)
+for mode in ("reflect", "edge", "wrap"):
+    OPERATORS[f"pad, {mode}"] = (
+        19 if mode == "wrap" else 11,
+        99,
+        lambda n, x, mode=mode: n.node("Pad", x, n.integers(0, 1, 2, 0, 0, 2, 3, 3), mode=mode),  # type: ignore[misc]
+    )
+OPERATORS["pad"] = (
+    11,
+    99,
+    lambda n, x: n.node("Pad", x, n.integers(0, 1, 2, 0, 0, 0, 1, 3), n.constant(0.5)),
+)
+for kind, since in (("ReduceMean", 18), ("ReduceSum", 13), ("ReduceMax", 18), ("ReduceMin", 18)):
+    for axes, keep in (([1], 0), ([2, 3], 1), ([1, 3], 0), ([0, 1, 2, 3], 1)):
+        OPERATORS[f"{kind} {axes} {keep}"] = (
+            11,
+            99,
+            lambda n, x, k=kind, a=axes, s=since, d=keep: with_axes(n, k, x, a, s, keepdims=d),  # type: ignore[misc]
+        )
+for name, attributes in {
+    "nearest, floor": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    "nearest": {},
+    "nearest, ceil": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"},
+    "nearest, corners": {"coordinate_transformation_mode": "align_corners"},
+    "linear": {"mode": "linear"},
+    "linear, corners": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    "linear, as torch": {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"},
+    "linear, asymmetric": {"mode": "linear", "coordinate_transformation_mode": "asymmetric"},
+}.items():
+    OPERATORS[f"resize {name}"] = (11, 99, lambda n, x, a=attributes: resize(n, x, **a))  # type: ignore[misc]
+for name, shape, attributes in (
+    ("plain", (4, 3, 3, 3), {}),
+    ("stride", (4, 3, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("blocks", (4, 3, 2, 2), {"strides": [2, 2]}),
+    ("groups", (4, 2, 4, 3), {"strides": [2, 3], "pads": [1, 0, 2, 1], "group": 2}),
+    ("depthwise", (4, 1, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1], "group": 4}),
+    ("dilation", (4, 3, 2, 3), {"strides": [2, 1], "dilations": [3, 2]}),
+    ("same", (4, 3, 4, 3), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+    ("size", (4, 3, 3, 3), {"strides": [3, 2], "output_shape": [17, 10]}),
+    ("gaps", (4, 3, 2, 1), {"strides": [3, 2]}),
+    ("much padding", (4, 3, 3, 3), {"pads": [3, 3, 3, 1]}),
+):
+    OPERATORS[f"transposed convolution, {name}"] = (
+        11,
+        99,
+        lambda n, x, s=shape, a=attributes: transposed(n, x, s, **a),  # type: ignore[misc]
+    )
+OPERATORS |= {
+    "conv": (11, 99, lambda n, x: n.conv(x, (3, 4, 3, 3), pads=[1, 0, 2, 1], strides=[2, 1])),
+    "conv, groups": (11, 99, lambda n, x: n.conv(x, (6, 2, 3, 3), group=2, dilations=[2, 1])),
+    "conv, same": (11, 99, lambda n, x: n.conv(x, (3, 4, 2, 4), auto_pad="SAME_LOWER")),
+    "batch norm": (11, 99, lambda n, x: n.batch_norm(x, 4)),
+    "gemm": (11, 99, lambda n, x: n.gemm(n.node("Flatten", x), 120, 7, transB=1, alpha=0.5, beta=2.0)),
+    "matmul": (11, 99, lambda n, x: n.node("MatMul", x, n.constant(n.random.normal(size=(5, 3))))),
+    "add": (11, 99, lambda n, x: n.node("Add", x, n.constant(n.random.normal(size=(4, 1, 1))))),
+    "sub": (11, 99, lambda n, x: n.node("Sub", n.constant(n.random.normal(size=(1, 5))), x)),
+    "mul": (11, 99, lambda n, x: n.node("Mul", x, n.node("Tanh", x))),
+    "div": (11, 99, lambda n, x: n.node("Div", x, n.constant(n.random.uniform(0.5, 2, size=(6, 5))))),
+    "clip": (11, 99, lambda n, x: n.node("Clip", x, n.constant(-0.3), n.constant(0.8))),
+    "prelu": (11, 99, lambda n, x: n.node("PRelu", x, n.constant(n.random.normal(size=(4, 1, 1))))),
+    "prelu, one slope": (11, 99, lambda n, x: n.node("PRelu", x, n.constant([0.2]))),
+    "silu": (11, 99, lambda n, x: n.node("Mul", x, n.node("Sigmoid", x))),
+    "arg max": (11, 99, lambda n, x: n.node("ArgMax", x, axis=1, keepdims=0)),
+    "concat": (11, 99, lambda n, x: n.node("Concat", x, n.node("Neg", x), axis=1)),
+    "split": (11, 99, lambda n, x: n.node("Concat", *split(n, x, [1, 2, 1])[::-1], axis=1)),
+    "slice": (11, 99, lambda n, x: n.node("Slice", x, *(n.integers(*v) for v in ((5, 1), (0, 4), (2, 1), (-2, 1))))),
+    "gather one": (11, 99, lambda n, x: n.node("Gather", x, n.constant(2, np.int64), axis=2)),
+    "gather": (11, 99, lambda n, x: n.node("Gather", x, n.integers(3, 0, 0, -2), axis=1)),
+    "gather a matrix": (11, 99, lambda n, x: n.node("Gather", x, n.constant([[3, 1], [0, 5]], np.int64), axis=2)),
+    "reshape": (11, 99, lambda n, x: n.node("Reshape", x, n.integers(0, 2, -1))),
+    "squeeze": (11, 99, lambda n, x: with_axes(n, "Squeeze", n.node("GlobalMaxPool", x), [2, 3], 13)),
+    "unsqueeze": (11, 99, lambda n, x: with_axes(n, "Unsqueeze", x, [0, -1], 13)),
+    "expand": (11, 99, lambda n, x: n.node("Expand", n.node("GlobalMaxPool", x), n.integers(1, 4, 3, 2))),
+    "max": (11, 99, lambda n, x: n.node("Max", x, n.node("Neg", x))),
+    "min": (11, 99, lambda n, x: n.node("Min", x, n.constant(0.1))),
+    "sum": (11, 99, lambda n, x: n.node("Sum", x, x, n.node("Relu", x))),
+    "pow": (11, 99, lambda n, x: n.node("Pow", x, n.constant(2))),
+    "sqrt": (11, 99, lambda n, x: n.node("Sqrt", n.node("Abs", x))),
+    "log": (11, 99, lambda n, x: n.node("Log", n.node("Exp", x))),
+    "cast": (11, 99, lambda n, x: n.node("Cast", x, to=1)),
+    "dropout": (11, 99, lambda n, x: n.node("Dropout", x)),
+}  # fmt: skip
+
+
+def run(model: bytes, x: np.ndarray) -> np.ndarray | None:
+    """What ONNX Runtime gives without optimizations; None where it has no such opset or kernel."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = runtime.InferenceSession(model, options)
+    except (
+        runtime.capi.onnxruntime_pybind11_state.NotImplemented,
+        runtime.capi.onnxruntime_pybind11_state.Fail,
+    ):
+        return None
+    result: np.ndarray = session.run(None, {"x": x})[0]
+    return result
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operator_in_every_opset(name: str) -> None:
+    first, last, build = OPERATORS[name]
+    compared = 0
+    for opset in (o for o in OPSETS if first <= o <= last):
+        net = Network(seed=opset, opset=opset)
+        # A pool of one pixel makes the input an image.
+        y = build(net, net.node("MaxPool", net.input(SHAPE), kernel_shape=[1, 1]))
+        integers = name == "arg max"
+        model = net.model(y, dtype=onnx.TensorProto.INT64 if integers else onnx.TensorProto.FLOAT)
+        x = np.random.default_rng(opset).normal(size=SHAPE).astype(np.float32)
+        wanted = run(model, x)
+        if wanted is None:
+            continue
+        graph = import_onnx(model)
+        given = x.transpose(0, 2, 3, 1)
+        for candidate in (graph, prepare_float(graph)):
+            (found,) = evaluate_outputs(candidate, [given], real=True)
+            order = source_order(candidate, candidate.outputs[0])
+            found = found if order is None else found.transpose(order)
+            assert found.shape == wanted.shape
+            limit = TOLERANCE * max(float(np.abs(wanted).max()), 1e-6)
+            assert float(np.abs(wanted.astype(np.float64) - found).max()) <= limit, opset
+        compared += 1
+    assert compared
