@@ -319,6 +319,32 @@ def test_all_blockers_are_listed() -> None:
     assert "cubic" in reasons["Resize"]
 
 
+def test_equal_blockers_share_a_line() -> None:
+    net = Network()
+    x = net.input([1, 3, 8, 8])
+    with pytest.raises(UnsupportedError) as caught:
+        import_onnx(net.model(*(net.node("LRN", x, size=size) for size in (1, 3, 5))))
+    assert len(caught.value.blockers) == 3
+    header, columns, line = str(caught.value).splitlines()
+    assert header.endswith("3 blockers") and columns.split()[0] == "count"
+    assert line.startswith("3") and "LRN 'lrn0.0'" in line
+
+
+def test_constant_branches_are_taken() -> None:
+    """As torch exports squeeze()."""
+    net = Network()
+    x = net.input([1, 3, 4, 4])
+    shape = net.node("Gather", net.node("Shape", x), net.constant(1, np.int64))
+    branches = []
+    for kind in ("Relu", "Neg"):
+        inner = onnx.helper.make_node(kind, [x], [f"{kind}.y"])
+        result = onnx.helper.make_tensor_value_info(f"{kind}.y", 1, None)
+        branches.append(onnx.helper.make_graph([inner], kind, [], [result]))
+    condition = net.node("Equal", shape, net.constant(1, np.int64))
+    y = net.node("If", condition, then_branch=branches[0], else_branch=branches[1])
+    assert kinds(check(net, net.node("Tanh", y))) == ["Affine", "Tanh"]
+
+
 def test_open_dimensions_can_be_given() -> None:
     net = Network()
     y = net.conv(net.input(["n", 3, "h", "w"]), (4, 3, 3, 3))

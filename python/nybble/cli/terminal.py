@@ -16,7 +16,7 @@ from typing import IO, Any, TypeVar
 
 import click
 
-from ..graph import Blocker
+from ..graph import Blocker, grouped
 
 T = TypeVar("T")
 
@@ -92,8 +92,9 @@ def print_blockers(model: str, blockers: Sequence[Blocker]) -> None:
     """Print why a model cannot be taken, every reason, to standard error."""
     plural = "" if len(blockers) == 1 else "s"
     click.echo(f"nybble: {printable(model)}: {len(blockers)} blocker{plural}", err=True)
-    columns = (Column("node"), Column("reason"), Column("remedy"))
-    print_table(columns, [(b.node, b.reason, b.remedy) for b in blockers], error=True)
+    columns = (Column("count"), Column("first node"), Column("reason"), Column("remedy"))
+    rows = [(str(count), b.node, b.reason, b.remedy) for count, b in grouped(blockers)]
+    print_table(columns, rows, error=True)
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network as data: tensors, nodes and their quantization."""
 
-from .errors import Blocker, ModelError, QuantizationError, UnsupportedError
+from .errors import Blocker, ModelError, QuantizationError, UnsupportedError, grouped
 from .evaluate import evaluate, evaluate_outputs
 from .graph import Graph, GraphError, Node, Port, Tensor, constant
 from .operator import Array, Lowered, Operator
@@ -26,4 +26,5 @@ __all__ = [
     "constant",
     "evaluate",
     "evaluate_outputs",
+    "grouped",
 ]

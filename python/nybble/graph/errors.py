@@ -24,6 +24,15 @@ class Blocker:
     remedy: str
 
 
+def grouped(blockers: Sequence[Blocker]) -> list[tuple[int, Blocker]]:
+    """(count, first one) of the blockers of one kind of node, reason and remedy, in order."""
+    groups: dict[tuple[str, str, str], list[Blocker]] = {}
+    for blocker in blockers:
+        key = (blocker.node.split(" ")[0], blocker.reason, blocker.remedy)
+        groups.setdefault(key, []).append(blocker)
+    return [(len(group), group[0]) for group in groups.values()]
+
+
 class UnsupportedError(ValueError):
     """The model is valid, but nybble does not run it. ``blockers`` lists every reason, not the first only."""
 
@@ -36,9 +45,9 @@ class UnsupportedError(ValueError):
         return type(self), (self.model, self.blockers)
 
     def _table(self) -> str:
-        rows = [("node", "reason", "remedy")]
-        rows += [(b.node, b.reason, b.remedy) for b in self.blockers]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        rows = [("count", "first node", "reason", "remedy")]
+        rows += [(str(n), b.node, b.reason, b.remedy) for n, b in grouped(self.blockers)]
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
         ]
