@@ -289,9 +289,7 @@ _PEERS = (
 PEERS = {row.name: row for row in _PEERS}
 
 #: nybble[+WEIGHTS][+prepack][+THREADSt][@LEVEL]
-_NYBBLE = re.compile(
-    r"nybble(?:\+(pair-safe|quad-safe|w4|w2))?(\+prepack)?(?:\+(\d)t)?(?:@(scalar|avx2|avxvnni|avx512vnni|neon|dotprod|i8mm))?"
-)
+_NYBBLE = re.compile(r"nybble(?:\+(pair-safe|quad-safe|w4|w2))?(\+prepack)?(?:\+(\d)t)?(?:@([a-z0-9]+))?")
 NYBBLE_ROWS = (
     "nybble",
     "nybble+pair-safe",
@@ -316,6 +314,17 @@ def row(name: str, cpu: str | None = None) -> Row:
             f"found {name!r}"
         )
     weights, prepack, threads, level = match.groups()
+    if level is not None:
+        from nybble.session import CPU_NAMES
+
+        if level not in CPU_NAMES:
+            raise ValueError(f"{name!r}: expected a CPU level of {', '.join(CPU_NAMES)}")
     count = int(threads or 1)
     options = {"prepack": True} if prepack else {}
-    return Row(name, lambda: Nybble(weights or "", level or cpu, count, options), ours=True, wall=count > 1)
+    return Row(
+        name,
+        lambda: Nybble(weights or "", level or cpu, count, options),
+        probed=not weights,
+        ours=True,
+        wall=count > 1,
+    )

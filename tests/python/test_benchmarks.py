@@ -92,6 +92,8 @@ def test_a_rows_name_says_how_nybble_runs() -> None:
     assert row("nybble+2t").wall
     assert row("nybble", "avx2").make().cpu == "avx2"  # type: ignore[attr-defined]
     assert not row("litert").ours
+    assert row("nybble@scalar").probed
+    assert not row("nybble+w4").probed  # the probe with other weights has another sum
 
 
 def test_a_process_that_dies_is_a_reason(tiny: Path) -> None:
