@@ -97,6 +97,7 @@ class Model {
     Model &operator=(const Model &) = delete;
 
     const nyb_model *get() const { return &model_; }
+    bool has_golden() const { return nyb_has_golden(&model_); }
     py::bytes bytes() const { return py::bytes(reinterpret_cast<const char *>(model_.data), model_.size); }
 
     void verify(uint32_t cpu) const {
@@ -320,6 +321,7 @@ PYBIND11_MODULE(_core, m) {
         .def_static("from_path", &Model::from_path)
         .def_static("from_bytes", &Model::from_bytes)
         .def("bytes", &Model::bytes)
+        .def("has_golden", &Model::has_golden)
         .def("verify", &Model::verify);
     py::class_<Session>(m, "Session")
         .def(py::init<std::shared_ptr<Model>, uint32_t, uint32_t>())

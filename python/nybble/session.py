@@ -114,8 +114,10 @@ class Session:
     def __init__(self, model: _core.Model, *, threads: int = 1, cpu: str | None = None) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ValueError(f"expected at least 1 thread, found {threads!r}")
-        if cpu is not None and cpu not in CPU_NAMES:
-            raise ValueError(f"expected a CPU level of {', '.join(CPU_NAMES)}; found {cpu!r}")
+        if cpu is not None and cpu not in cpu_levels():
+            raise ValueError(
+                f"expected a CPU level of this machine ({', '.join(cpu_levels())}), found {cpu!r}"
+            )
         self._model = model
         self._threads = threads
         self._cpu = cpu
@@ -270,8 +272,16 @@ class Session:
         times, _ = self._core.run_steps([])
         return [int(t) for t in times]
 
+    @property
+    def has_golden(self) -> bool:
+        """Whether the file has golden digests, so that :meth:`verify` compares every operator's output."""
+        return bool(self._model.has_golden())
+
     def verify(self) -> None:
-        """Prove the file: its hash, its certificates, and its golden digests on this CPU. Raises ModelError."""
+        """Prove the file: its hash, its certificates, and its golden digests, if it has any, on this CPU.
+
+        Raises ModelError.
+        """
         try:
             self._model.verify(self._bits)
         except _core.ModelFault as error:

@@ -533,6 +533,14 @@ def test_verify_prints_one_line_per_level_and_threads(model: Path) -> None:
     assert all(row[-1] == "ok" for row in rows)
 
 
+def test_verify_says_that_there_are_no_golden_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "m.nyb"
+    path.write_bytes(convert_graph(small_graph(), golden=False))
+    *rows, last = cli("verify", path).output.splitlines()
+    assert [row.endswith("  ok") for row in rows] == [True, True]
+    assert last == "the file has no golden outputs: nothing was compared with the machine that built it"
+
+
 def test_verify_uses_the_best_level_alone(model: Path) -> None:
     rows = cli("verify", model).output.splitlines()
     assert [row.split()[0] for row in rows] == [cpu_levels()[-1]] * 2

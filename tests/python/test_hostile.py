@@ -174,8 +174,15 @@ def test_wrong_options(options: dict[str, Any]) -> None:
 def test_a_level_that_the_machine_lacks_is_refused() -> None:
     lacking = set(nybble.session.CPU_NAMES) - set(nybble.cpu_levels())
     for name in lacking:
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=f"{', '.join(nybble.cpu_levels())}.*{name}"):
             nybble.load(MODEL, cpu=name)
+
+
+def test_a_destination_that_cannot_be_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing/m.nyb"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_whole(path, MODEL)
+    assert caught.value.filename == str(path)
 
 
 def test_sessions_side_by_side() -> None:

@@ -159,7 +159,7 @@ def _check_types(g: TfliteBuilder) -> list[Blocker]:
                     Blocker(
                         node.name,
                         "mixes float32 and integers (dynamic range or weight only)",
-                        "quantize activations too: nybble quantize",
+                        "nybble quantize takes the float network that this one was made from",
                     )
                 )
     return blockers

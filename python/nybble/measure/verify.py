@@ -37,6 +37,11 @@ def output_digest(session: Session) -> str:
     return digest.hexdigest()
 
 
+def has_golden(model: Path | bytes) -> bool:
+    """Whether a .nyb model has golden digests to compare with."""
+    return load_nyb(model, cpu="scalar").has_golden
+
+
 def verify_everywhere(
     model: Path | bytes, levels: Iterable[str], threads: Sequence[int]
 ) -> Iterator[Verification]:
