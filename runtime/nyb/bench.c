@@ -78,6 +78,8 @@ static double gmacs(uint64_t macs, uint64_t nanoseconds) {
     return nanoseconds > 0 ? (double)macs / (double)nanoseconds : 0;
 }
 
+enum { WEIGHT_BITS_MAX = 8 };
+
 typedef struct report {
     const loaded *m;
     const loading *load;
@@ -87,6 +89,8 @@ typedef struct report {
     uint64_t macs;
     uint64_t sum;           // of the operators' medians
     const uint64_t *sorted; // samples of each operator, `runs` each
+    bool explain;
+    ceiling ceilings[WEIGHT_BITS_MAX + 1]; // by the bits of the weights, of one core
 } report;
 
 static uint64_t median(const report *r, uint32_t op) { return r->sorted[(size_t)op * r->runs + r->runs / 2]; }
@@ -95,15 +99,57 @@ static double share(const report *r, uint32_t op) {
     return r->sum > 0 ? (double)median(r, op) / (double)r->sum : 0;
 }
 
+// Where the ceiling of an operator stands; NULL where it has no gemm.
+static const ceiling *ceiling_of(const report *r, const nyb_op_info *op) {
+    const bool gemm = strcmp(op->kind, "Conv2d") == 0 || strcmp(op->kind, "FullyConnected") == 0;
+    return gemm && op->weight_bits <= WEIGHT_BITS_MAX ? &r->ceilings[op->weight_bits] : NULL;
+}
+
+// How much of its ceiling an operator reaches; 0 where it has none.
+static double reached(const report *r, uint32_t op) {
+    const nyb_op_info info = nyb_describe(&r->m->session, op);
+    const ceiling *best = ceiling_of(r, &info);
+    return best != NULL && best->variant != NULL
+               ? gmacs(info.macs, median(r, op)) / (best->gmacs * r->threads)
+               : 0;
+}
+
+static void explain(report *r) {
+    r->explain = true;
+    for (uint32_t i = 0; i < r->m->model.operators; i++) {
+        const nyb_op_info op = nyb_describe(&r->m->session, i);
+        const ceiling *best = ceiling_of(r, &op);
+        if (best != NULL && best->variant == NULL) {
+            r->ceilings[op.weight_bits] = ceiling_measure(r->m->options.cpu, op.weight_bits);
+        }
+    }
+}
+
 static report evaluate(const loaded *m, const loading *load, const machine *here, uint32_t runs,
                        uint64_t *samples) {
-    report r = {m, load, here->threads, runs, sorted(samples, runs), 0, 0, samples + runs};
+    report r = {m, load, here->threads,  runs,  sorted(samples, runs),
+                0, 0,    samples + runs, false, {{NULL, 0}}};
     for (uint32_t i = 0; i < m->model.operators; i++) {
         sorted(samples + (size_t)(i + 1) * runs, runs);
         r.macs += nyb_describe(&m->session, i).macs;
         r.sum += median(&r, i);
     }
     return r;
+}
+
+static void print_ceilings_json(const report *r) {
+    const char *separator = "";
+    fputs(",\n  \"ceilings\": [", stdout);
+    for (uint32_t bits = 0; bits <= WEIGHT_BITS_MAX; bits++) {
+        const ceiling *best = &r->ceilings[bits];
+        if (best->variant != NULL) {
+            printf("%s\n    {\"family\": \"gemm\", \"weight_bits\": %lu, \"variant\": \"%s\", "
+                   "\"gmacs_per_second\": %.6g}",
+                   separator, (unsigned long)bits, best->variant, best->gmacs);
+            separator = ",";
+        }
+    }
+    fputs("\n  ]", stdout);
 }
 
 static void print_json(const report *r) {
@@ -124,11 +170,19 @@ static void print_json(const report *r) {
         printf("%s\n    {\"index\": %lu, \"kind\": \"%s\", \"variant\": \"%s\", \"name\": ", i > 0 ? "," : "",
                (unsigned long)i, op.kind, op.variant);
         text_json(op.name, op.name_length);
-        printf(", \"macs\": %llu, \"median_ns\": %llu, \"share\": %.6g, \"gmacs_per_second\": %.6g}",
+        printf(", \"macs\": %llu, \"median_ns\": %llu, \"share\": %.6g, \"gmacs_per_second\": %.6g",
                (unsigned long long)op.macs, (unsigned long long)median(r, i), share(r, i),
                gmacs(op.macs, median(r, i)));
+        if (r->explain) {
+            printf(", \"ceiling_share\": %.6g", reached(r, i));
+        }
+        putchar('}');
     }
-    puts("\n  ]\n}");
+    fputs("\n  ]", stdout);
+    if (r->explain) {
+        print_ceilings_json(r);
+    }
+    puts("\n}");
 }
 
 static void print_table(const report *r) {
@@ -140,23 +194,36 @@ static void print_table(const report *r) {
     printf("loaded in %llu ns; memory grew by %llu bytes: arena %llu, file %llu\n\n",
            (unsigned long long)r->load->nanoseconds, (unsigned long long)r->load->resident,
            (unsigned long long)r->m->arena_bytes, (unsigned long long)r->m->file.size);
-    printf("%3s  %-17s  %-15s  %-28s  %12s  %12s  %6s  %7s\n", "#", "kind", "variant", "name", "MACs", "ns",
-           "share", "GMAC/s");
+    printf("%3s  %-17s  %-15s  %-28s  %12s  %12s  %6s  %7s%s\n", "#", "kind", "variant", "name", "MACs", "ns",
+           "share", "GMAC/s", r->explain ? "  of ceiling" : "");
     for (uint32_t i = 0; i < r->m->model.operators; i++) {
         const nyb_op_info op = nyb_describe(&r->m->session, i);
         printf("%3lu  %-17s  %-15s  ", (unsigned long)i, op.kind, op.variant);
         text_print_column(op.name, op.name_length, 28);
-        printf("  %12llu  %12llu  %5.1f%%  %7.3f\n", (unsigned long long)op.macs,
+        printf("  %12llu  %12llu  %5.1f%%  %7.3f", (unsigned long long)op.macs,
                (unsigned long long)median(r, i), 100 * share(r, i), gmacs(op.macs, median(r, i)));
+        if (reached(r, i) > 0) {
+            printf("  %9.0f%%", 100 * reached(r, i));
+        }
+        putchar('\n');
+    }
+    for (uint32_t bits = 0; bits <= WEIGHT_BITS_MAX; bits++) {
+        if (r->ceilings[bits].variant != NULL) {
+            printf(
+                "\nceiling of a core, from its first-level cache: %.1f GMAC/s (gemm, %lu-bit weights, %s)\n",
+                r->ceilings[bits].gmacs, (unsigned long)bits, r->ceilings[bits].variant);
+        }
     }
 }
 
 int bench_run(const command *self, int count, char **arguments) {
     machine here = MACHINE_DEFAULT;
-    bool json = false;
+    bool json = false, explained = false;
     uint32_t runs = 50;
     const option options[] = {
         {"--runs", "N", "measured invocations (50)", .number = &runs, .maximum = 1000000},
+        {"--explain", NULL, "compare convolutions and fully connected layers with what this core can do",
+         .flag = &explained},
         THREADS_OPTION(here),
         CPU_OPTION(here),
         {"--json", NULL, "print JSON", .flag = &json},
@@ -179,7 +246,10 @@ int bench_run(const command *self, int count, char **arguments) {
         code = EXIT_FAULT;
     } else {
         measure(&m, runs, samples);
-        const report result = evaluate(&m, &load, &here, runs, samples);
+        report result = evaluate(&m, &load, &here, runs, samples);
+        if (explained) {
+            explain(&result);
+        }
         if (json) {
             print_json(&result);
         } else {

@@ -24,6 +24,14 @@ int verify_run(const command *self, int count, char **arguments);
 int bench_run(const command *self, int count, char **arguments);
 int doctor_run(const command *self, int count, char **arguments);
 
+// The best that a gemm does on one core, in 10^9 multiply-accumulates a second; variant: NULL where there is
+// none.
+typedef struct ceiling {
+    const char *variant;
+    double gmacs;
+} ceiling;
+ceiling ceiling_measure(uint32_t cpu, uint32_t bits);
+
 // One option; which of flag, number and text is set says what it takes. They keep their values
 // where the option is not given. Numbers are 1 to maximum. A table ends with a row without a name.
 typedef struct option {

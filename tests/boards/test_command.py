@@ -96,6 +96,20 @@ def test_bench_counts_its_operators(nyb: Program, small: Path) -> None:
     assert nyb("bench", small, "--runs", "3").returncode == 0
 
 
+def test_bench_explains(nyb: Program, small: Path) -> None:
+    found = json.loads(nyb("bench", small, "--runs", "3", "--explain", "--json").stdout)
+    [ceiling] = found["ceilings"]
+    conv, reshape = found["operators"]
+    assert (ceiling["family"], ceiling["weight_bits"], ceiling["variant"]) == ("gemm", 8, conv["variant"])
+    assert 0 < conv["ceiling_share"] < 1
+    assert reshape["ceiling_share"] == 0
+    lines = nyb("bench", small, "--runs", "3", "--explain").stdout.decode().splitlines()
+    table = lines[lines.index("") + 1 :]
+    assert table[0].endswith("of ceiling")
+    assert re.search(r"\d%$", table[1])
+    assert re.search(r"^ceiling of a core, .*: [\d.]+ GMAC/s \(gemm, 8-bit weights, \w+\)$", table[-1])
+
+
 def test_top_prints_the_largest_with_their_labels(nyb: Program, tmp_path: Path) -> None:
     labels = (*(f"class {i}" for i in range(46)), "Käfer 甲", "evil\x1b[2J\u009b")
     path = tmp_path / "labelled.nyb"
