@@ -21,5 +21,5 @@ NYB_INLINE __m256i multiply(__m256i acc, __m256i x, const __m256i w[NYB_HALVES])
 }
 
 void nyb_depthwise_avx2(const nyb_depthwise_args *args) {
-    nyb_depthwise_run(args, (nyb_depthwise_x86){part, quad, multiply});
+    nyb_depthwise_run(args, (nyb_depthwise_x86){2, part, quad, multiply});
 }

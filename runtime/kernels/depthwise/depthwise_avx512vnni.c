@@ -25,5 +25,5 @@ NYB_INLINE __m256i multiply(__m256i acc, __m256i x, const __m256i w[NYB_HALVES])
 }
 
 void nyb_depthwise_avx512vnni(const nyb_depthwise_args *args) {
-    nyb_depthwise_run(args, (nyb_depthwise_x86){part, quad, multiply});
+    nyb_depthwise_run(args, (nyb_depthwise_x86){1, part, quad, multiply});
 }

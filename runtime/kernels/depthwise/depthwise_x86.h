@@ -6,6 +6,8 @@
 // products. Unpacking and packing both work within halves of 16 bytes, so accumulator v has channels 4v to
 // 4v + 3 of either half, and the results come out in the order of the inputs.
 //
+// Windows of 3 lines take the 3 taps of a column together, so that neighbouring pixels share columns.
+//
 // Inputs are made unsigned by adding 128, and 128 * sum of w is taken off the bias.
 #ifndef NYB_KERNELS_DEPTHWISE_X86_H
 #define NYB_KERNELS_DEPTHWISE_X86_H
@@ -27,6 +29,7 @@ typedef struct nyb_depthwise_block {
     __m256i weights[NYB_QUADS][4][NYB_HALVES]; // of four terms, as the products want them
     size_t offset[NYB_TERMS];                  // of a term's input from the first tap
     uint32_t terms;
+    bool further;   // some tap has more than one term
     uint32_t first; // channel
     uint32_t width; // channels that exist, where it is less than a panel
     __m256i bias[4];
@@ -37,6 +40,7 @@ typedef struct nyb_depthwise_block {
 
 // How one variant works. All constants: the compiler folds them.
 typedef struct nyb_depthwise_x86 {
+    int passes; // 2: half of the accumulators at a time, where registers are few
     // The part of a weight that the products can take; a rest that is not 0 becomes a further term.
     nyb_weight32 (*part)(nyb_weight32 w);
     // Weights of four terms for accumulator v.
@@ -79,46 +83,56 @@ NYB_INLINE void nyb_interleave(__m256i v[4], __m256i a, __m256i b, __m256i c, __
     v[3] = _mm256_unpackhi_epi16(ab_high, cd_high);
 }
 
+// Adds a term. False where there is no room.
+NYB_INLINE bool nyb_depthwise_term(nyb_depthwise_block *b, const nyb_depthwise_x86 x86, nyb_weight32 quad[4],
+                                   nyb_weight32 weight, size_t offset) {
+    if (b->terms == NYB_TERMS) {
+        return false;
+    }
+    b->offset[b->terms] = offset;
+    quad[b->terms % 4] = weight;
+    b->terms++;
+    if (b->terms % 4 == 0) {
+        x86.quad(b->weights[b->terms / 4 - 1], quad);
+    }
+    return true;
+}
+
 // Reads the weights of the block's channels. False where they are more terms than it has room for.
 NYB_INLINE bool nyb_depthwise_terms(nyb_depthwise_block *b, const nyb_depthwise_args *args,
                                     const nyb_depthwise_x86 x86, const int panels) {
-    const size_t panel_bytes = (size_t)args->window_height * args->window_width * NYB_DEPTHWISE_NR;
-    const int8_t *w = args->weights + b->first / NYB_DEPTHWISE_NR * panel_bytes;
+    const uint32_t height = args->window_height, width = args->window_width;
+    const uint64_t taps = (uint64_t)height * width;
+    const int8_t *w = args->weights + b->first * taps;
     const __m256i zero_point = _mm256_set1_epi16((int16_t)args->weight_zero_point);
     const __m256i zero = _mm256_setzero_si256();
+    const nyb_weight32 none = {zero, zero};
     nyb_weight32 quad[4];
     b->terms = 0;
-    for (uint32_t i = 0; i < args->window_height; i++) {
-        for (uint32_t k = 0; k < args->window_width; k++, w += NYB_DEPTHWISE_NR) {
-            const __m256i bytes = nyb_lanes(w, panel_bytes, panels);
-            const __m256i sign = _mm256_cmpgt_epi8(zero, bytes);
-            nyb_weight32 rest = {_mm256_sub_epi16(_mm256_unpacklo_epi8(bytes, sign), zero_point),
-                                 _mm256_sub_epi16(_mm256_unpackhi_epi8(bytes, sign), zero_point)};
-            __m256i more;
-            do {
-                if (b->terms == NYB_TERMS) {
-                    return false;
-                }
-                const nyb_weight32 part = x86.part(rest);
-                rest.low = _mm256_sub_epi16(rest.low, part.low);
-                rest.high = _mm256_sub_epi16(rest.high, part.high);
-                more = _mm256_or_si256(rest.low, rest.high);
-                b->offset[b->terms] = i * args->tap_line + k * args->tap_pixel;
-                quad[b->terms % 4] = part;
-                b->terms++;
-                if (b->terms % 4 == 0) {
-                    x86.quad(b->weights[b->terms / 4 - 1], quad);
-                }
-            } while (_mm256_testz_si256(more, more) == 0);
+    b->further = false;
+    for (uint32_t t = 0; t < taps; t++) {
+        const uint32_t i = height == 3 ? t % 3 : t / width, k = height == 3 ? t / 3 : t % width;
+        const size_t offset = i * args->tap_line + k * args->tap_pixel;
+        const int8_t *tap = w + ((size_t)i * width + k) * NYB_DEPTHWISE_NR;
+        const __m256i bytes = nyb_lanes(tap, taps * NYB_DEPTHWISE_NR, panels);
+        const __m256i sign = _mm256_cmpgt_epi8(zero, bytes);
+        nyb_weight32 rest = {_mm256_sub_epi16(_mm256_unpacklo_epi8(bytes, sign), zero_point),
+                             _mm256_sub_epi16(_mm256_unpackhi_epi8(bytes, sign), zero_point)};
+        for (bool more = true; more;) {
+            const nyb_weight32 part = x86.part(rest);
+            if (!nyb_depthwise_term(b, x86, quad, part, offset)) {
+                return false;
+            }
+            rest.low = _mm256_sub_epi16(rest.low, part.low);
+            rest.high = _mm256_sub_epi16(rest.high, part.high);
+            const __m256i left = _mm256_or_si256(rest.low, rest.high);
+            more = args->weight_zero_point != 0 && _mm256_testz_si256(left, left) == 0;
+            b->further |= more;
         }
-    }
-    if (b->terms % 4 != 0) { // weights of 0, whose inputs are those of the last term
-        const uint32_t terms = (b->terms + 3) / 4 * 4;
-        for (uint32_t t = b->terms; t < terms; t++) {
-            quad[t % 4] = (nyb_weight32){zero, zero};
-            b->offset[t] = b->offset[b->terms - 1];
+        const bool last = t + 1 == taps || (height == 3 && i == 2); // of a column, or of all
+        while (last && b->terms % 4 != 0) {
+            nyb_depthwise_term(b, x86, quad, none, offset);
         }
-        x86.quad(b->weights[terms / 4 - 1], quad);
     }
     return true;
 }
@@ -130,7 +144,7 @@ NYB_INLINE void nyb_depthwise_constants(nyb_depthwise_block *b, const nyb_depthw
     b->scaling = NYB_SCALING_PLAIN;
     NYB_EACH (v, 4) {
         b->bias[v] = nyb_lanes32(args->bias + b->first, v, panels);
-        for (uint32_t q = 0; q < (b->terms + 3) / 4; q++) {
+        for (uint32_t q = 0; q < b->terms / 4; q++) {
             const __m256i sum = x86.multiply(_mm256_setzero_si256(), flip, b->weights[q][v]);
             b->bias[v] = _mm256_sub_epi32(b->bias[v], sum);
         }
@@ -196,64 +210,121 @@ NYB_INLINE void nyb_depthwise_store(const nyb_depthwise_block *b, const nyb_dept
     }
 }
 
-// One block. terms: a constant, or 0 for what the block says; scaling: a constant or not.
-NYB_INLINE void nyb_depthwise_one(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
-                                  const nyb_depthwise_x86 x86, const nyb_depthwise_pixels *p,
-                                  const nyb_scaling scaling, const int panels, const uint32_t terms,
-                                  const bool edge) {
-    __m256i acc[4];
-    NYB_EACH (v, 4) {
-        acc[v] = b->bias[v];
-    }
-    if (terms > 0) {
-        NYB_EACH (q, (int)(terms + 3) / 4) {
-            __m256i x[4];
-            NYB_EACH (i, 4) {
-                const uint32_t t = 4 * (uint32_t)q + (uint32_t)i;
-                x[i] = t < terms ? nyb_depthwise_load(b, args, p, b->offset[t], panels, edge) : x[i - 1];
-            }
-            nyb_interleave(x, x[0], x[1], x[2], x[3]);
-            NYB_EACH (v, 4) {
-                acc[v] = x86.multiply(acc[v], x[v], b->weights[q][v]);
-            }
-        }
-    } else {
-        for (uint32_t q = 0; q < (b->terms + 3) / 4; q++) {
-            __m256i x[4];
-            NYB_EACH (i, 4) {
-                x[i] = nyb_depthwise_load(b, args, p, b->offset[4 * q + (uint32_t)i], panels, edge);
-            }
-            nyb_interleave(x, x[0], x[1], x[2], x[3]);
-            NYB_EACH (v, 4) {
-                acc[v] = x86.multiply(acc[v], x[v], b->weights[q][v]);
-            }
-        }
-    }
-    NYB_EACH (v, 4) {
+NYB_INLINE void nyb_depthwise_finish(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
+                                     const nyb_depthwise_pixels *p, __m256i acc[4], const nyb_scaling scaling,
+                                     const int panels, const bool edge) {
+    NYB_EACH (v, 4)
         acc[v] = nyb_scale8_apply(&b->scale[v], acc[v], scaling, &b->narrow.output);
-    }
     nyb_depthwise_store(b, args, p, nyb_narrow32(&b->narrow, acc), panels, edge);
 }
 
+// One block, any window.
+NYB_INLINE void nyb_depthwise_any(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
+                                  const nyb_depthwise_x86 x86, const nyb_depthwise_pixels *p,
+                                  const nyb_scaling scaling, const int panels, const bool edge) {
+    __m256i acc[4];
+    NYB_EACH (v, 4)
+        acc[v] = b->bias[v];
+    for (uint32_t q = 0; q < b->terms / 4; q++) {
+        __m256i x[4];
+        NYB_EACH (i, 4)
+            x[i] = nyb_depthwise_load(b, args, p, b->offset[4 * q + (uint32_t)i], panels, edge);
+        nyb_interleave(x, x[0], x[1], x[2], x[3]);
+        NYB_EACH (v, 4)
+            acc[v] = x86.multiply(acc[v], x[v], b->weights[q][v]);
+    }
+    nyb_depthwise_finish(b, args, p, acc, scaling, panels, edge);
+}
+
+// A window of 3 x 3: `count` blocks (1 or 2) whose pixels are `stride` columns apart.
+NYB_INLINE void nyb_depthwise_3x3(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
+                                  const nyb_depthwise_x86 x86, nyb_depthwise_pixels *p,
+                                  const nyb_scaling scaling, const int panels, const int count,
+                                  const int stride) {
+    __m256i acc[2][4];
+    const int vectors = 4 / x86.passes;
+    NYB_EACH (pass, x86.passes) {
+        const int first = pass * vectors;
+        __asm__ volatile("" ::: "memory"); // or compilers keep the columns of the first pass on the stack
+        NYB_EACH (i, count) {
+            NYB_EACH (v, vectors)
+                acc[i][first + v] = b->bias[first + v];
+        }
+        NYB_EACH (column, 3 + (count - 1) * stride) {
+            __m256i x[4];
+            NYB_EACH (i, 3) {
+                const size_t offset = (size_t)i * args->tap_line + (size_t)column * args->tap_pixel;
+                x[i] = nyb_depthwise_load(b, args, p, offset, panels, false);
+            }
+            nyb_interleave(x, x[0], x[1], x[2], x[2]);
+            NYB_EACH (v, vectors) {
+                NYB_EACH (i, count) {
+                    const int k = column - i * stride;
+                    if (k >= 0 && k < 3) {
+                        acc[i][first + v] =
+                            x86.multiply(acc[i][first + v], x[first + v], b->weights[k][first + v]);
+                    }
+                }
+            }
+        }
+        NYB_EACH (i, count) {
+            NYB_EACH (v, vectors)
+                acc[i][first + v] =
+                    nyb_scale8_apply(&b->scale[first + v], acc[i][first + v], scaling, &b->narrow.output);
+        }
+    }
+    NYB_EACH (i, count) {
+        nyb_depthwise_store(b, args, p, nyb_narrow32(&b->narrow, acc[i]), panels, false);
+        p->c += args->c_pixel;
+    }
+}
+
+// The pixels of a block. left: pixels of the line from x on.
+NYB_INLINE nyb_depthwise_pixels nyb_depthwise_at(const nyb_depthwise_args *args, const int8_t *x, int8_t *c,
+                                                 uint32_t left, const int panels) {
+    const uint32_t group = 4 / (uint32_t)panels;
+    nyb_depthwise_pixels p = {.c = c, .count = left < group ? left : group};
+    NYB_EACH (i, (int)group)
+        p.x[i] = x + ((uint32_t)i < p.count ? (uint32_t)i : p.count - 1) * args->x_pixel;
+    return p;
+}
+
+// stride: of the columns of a 3 x 3 window (1 or 2; 0: any), or -1 for any window.
 NYB_INLINE void nyb_depthwise_lines(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
                                     const nyb_depthwise_x86 x86, const nyb_scaling scaling, const int panels,
-                                    const uint32_t terms, const bool edge) {
+                                    const bool edge, const int stride) {
     const uint32_t group = 4 / (uint32_t)panels;
     for (uint32_t y = 0; y < args->lines; y++) {
         const int8_t *x = args->x + y * args->x_line + b->first;
         int8_t *c = args->c + y * args->c_line + b->first;
-        for (uint32_t p = 0; p < args->pixels; p += group) {
-            const uint32_t left = args->pixels - p;
-            nyb_depthwise_pixels pixels = {.c = c, .count = left < group ? left : group};
-            pixels.x[0] = x;
-            NYB_EACH (i, (int)group) {
-                pixels.x[i] =
-                    x + ((uint32_t)i < pixels.count ? (uint32_t)i : pixels.count - 1) * args->x_pixel;
-            }
-            nyb_depthwise_one(b, args, x86, &pixels, scaling, panels, terms, edge);
+        uint32_t left = args->pixels;
+        for (; stride > 0 && left >= 2; left -= 2, x += 2 * args->x_pixel, c += 2 * args->c_pixel) {
+            nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
+            nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, 2, stride);
+        }
+        while (left > 0) {
+            nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
+            left -= p.count;
             x += group * args->x_pixel;
             c += group * args->c_pixel;
+            if (stride < 0) {
+                nyb_depthwise_any(b, args, x86, &p, scaling, panels, edge);
+            } else {
+                nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, 1, 1);
+            }
         }
+    }
+}
+
+NYB_INLINE void nyb_depthwise_lines_3x3(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
+                                        const nyb_depthwise_x86 x86, const nyb_scaling scaling,
+                                        const int panels) {
+    if (panels == 4 && args->x_pixel == args->tap_pixel) {
+        nyb_depthwise_lines(b, args, x86, scaling, panels, false, 1);
+    } else if (panels == 4 && args->x_pixel == 2 * args->tap_pixel) {
+        nyb_depthwise_lines(b, args, x86, scaling, panels, false, 2);
+    } else {
+        nyb_depthwise_lines(b, args, x86, scaling, panels, false, 0);
     }
 }
 
@@ -267,12 +338,13 @@ NYB_INLINE bool nyb_depthwise_panels(const nyb_depthwise_args *args, const nyb_d
         return false;
     }
     nyb_depthwise_constants(&b, args, x86, panels);
-    if (b.terms == 9 && !edge && b.scaling == NYB_SCALING_PLAIN) {
-        nyb_depthwise_lines(&b, args, x86, NYB_SCALING_PLAIN, panels, 9, edge);
-    } else if (b.terms == 9 && !edge && b.scaling == NYB_SCALING_SIGNED) {
-        nyb_depthwise_lines(&b, args, x86, NYB_SCALING_SIGNED, panels, 9, edge);
+    const bool is_3x3 = args->window_height == 3 && args->window_width == 3 && !b.further && !edge;
+    if (is_3x3 && b.scaling == NYB_SCALING_PLAIN) {
+        nyb_depthwise_lines_3x3(&b, args, x86, NYB_SCALING_PLAIN, panels);
+    } else if (is_3x3 && b.scaling == NYB_SCALING_SIGNED) {
+        nyb_depthwise_lines_3x3(&b, args, x86, NYB_SCALING_SIGNED, panels);
     } else {
-        nyb_depthwise_lines(&b, args, x86, b.scaling, panels, 0, edge);
+        nyb_depthwise_lines(&b, args, x86, b.scaling, panels, edge, -1);
     }
     return true;
 }
