@@ -5,8 +5,9 @@
 #include "kernels/depthwise/depthwise.h"
 #include "ops/weights.h"
 
-// Input lines that are staged at once: within the second cache, several output lines each.
-enum { STRIP_BYTES = 1 << 16 };
+// Input that is staged at once stays within a second cache. Where a strip would not reach over an image, it
+// has fewer channels: lines that two strips share are staged twice.
+enum { STRIP_BYTES = 1 << 16, STRIP_CHANNELS = 128, STRIP_STEP = 32 };
 
 typedef struct depthwise_plan {
     nyb_weights weights;
@@ -19,6 +20,8 @@ typedef struct depthwise_plan {
     uint32_t height, width, channels;
     uint32_t out_height, out_width;
     uint32_t strip;    // output lines of a task
+    uint32_t range;    // channels of a task: all, or a multiple of STRIP_STEP
+    uint32_t ranges;   // of an image
     uint32_t strips;   // of an image
     size_t line_bytes; // of an input line as the kernel sees it
     size_t strip_at;   // scratch: unpacked weights, then a strip of input lines with their padding
@@ -37,37 +40,50 @@ static uint64_t staged_of(const nyb_window *v, uint32_t count) {
     return v->dilation_height == 1 ? lines_of(v, count) : v->height;
 }
 
+// Output lines, at most `most`, whose staged input fits.
+static uint32_t strip_of(const nyb_window *v, uint32_t most, size_t line_bytes) {
+    uint32_t strip = v->dilation_height > 1 ? 1 : most;
+    while (strip > 1 && staged_of(v, strip) > STRIP_BYTES / line_bytes) {
+        strip--;
+    }
+    return strip;
+}
+
 // Decides on padding and the size of strips; false where scratch memory would not fit this machine.
 static bool measure(depthwise_plan *p, uint32_t threads) {
     const nyb_window *v = &p->window;
+    const uint64_t limit = SIZE_MAX / 4;
     const uint64_t columns =
         (uint64_t)(p->out_width - 1) * v->stride_width + (uint64_t)(v->width - 1) * v->dilation_width + 1;
+    const uint64_t most =
+        threads == 1 ? p->out_height : (p->out_height + 2 * (uint64_t)threads - 1) / (2 * threads);
+    uint64_t staged = 0;
     p->padded =
         v->pad_top > 0 || v->pad_left > 0 || columns > p->width || lines_of(v, p->out_height) > p->height;
-    p->strip = threads == 1 ? p->out_height
-                            : (uint32_t)((p->out_height + 2 * (uint64_t)threads - 1) / (2 * threads));
-    const uint64_t weights =
-        p->weights.bits == 8 ? 0 : (uint64_t)p->weights.padded_outputs * p->weights.depth;
-    const uint64_t limit = SIZE_MAX / 4;
-    uint64_t staged = 0;
+    p->strip = (uint32_t)most;
+    p->range = p->channels;
     p->line_bytes = (size_t)p->width * p->channels;
     if (p->padded) {
         if (columns > limit / p->channels || staged_of(v, 1) > limit / (columns * p->channels)) {
             return false;
         }
-        p->line_bytes = (size_t)columns * p->channels;
-        if (v->dilation_height > 1) {
-            p->strip = 1;
+        p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range);
+        if (p->strip < most && p->channels > STRIP_CHANNELS) {
+            const uint32_t ranges = (p->channels + STRIP_CHANNELS - 1) / STRIP_CHANNELS;
+            p->range = ((p->channels + ranges - 1) / ranges + STRIP_STEP - 1) / STRIP_STEP * STRIP_STEP;
+            p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range);
         }
-        while (p->strip > 1 && staged_of(v, p->strip) > STRIP_BYTES / p->line_bytes) {
-            p->strip--;
-        }
+        p->line_bytes = (size_t)columns * p->range;
         staged = staged_of(v, p->strip) * p->line_bytes;
     }
+    const uint64_t weights =
+        p->weights.bits == 8 ? 0
+                             : (uint64_t)p->range * p->weights.depth + NYB_DEPTHWISE_NR * p->weights.depth;
     if (weights > limit) {
         return false;
     }
     p->strips = p->out_height / p->strip + (p->out_height % p->strip != 0);
+    p->ranges = p->channels / p->range + (p->channels % p->range != 0);
     p->strip_at = nyb_aligned((size_t)weights);
     p->scratch_bytes = p->strip_at + nyb_aligned((size_t)staged);
     return true;
@@ -141,12 +157,11 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return p->scratch_bytes;
 }
 
-// int4 or int2 weights as int8 in the same panels.
-static void unpack(const nyb_weights *w, int8_t *to) {
+// Panels of int4 or int2 weights as int8.
+static void unpack(const nyb_weights *w, uint32_t panel, uint32_t panels, int8_t *to) {
     const uint32_t planes = 8 / w->bits;
-    const uint32_t panels = w->padded_outputs / w->nr;
-    const uint8_t *byte = w->data;
-    for (uint32_t panel = 0; panel < panels; panel++) {
+    const uint8_t *byte = w->data + panel * (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
+    for (; panels > 0; panels--) {
         for (uint32_t first = 0; first < w->depth; first += planes, byte += NYB_DEPTHWISE_NR) {
             for (uint32_t plane = 0; plane < planes && first + plane < w->depth; plane++) {
                 for (uint32_t j = 0; j < NYB_DEPTHWISE_NR; j++) {
@@ -157,18 +172,27 @@ static void unpack(const nyb_weights *w, int8_t *to) {
     }
 }
 
-// Copies input line iy, which may lie beyond the image, with its padding.
-static void stage_line(const depthwise_plan *p, const int8_t *image, int64_t iy, int8_t *to) {
-    const size_t pixels = p->line_bytes / p->channels;
+// Copies the `channels` channels from x on of input line iy, which may lie beyond the image, with its
+// padding.
+static void stage_line(const depthwise_plan *p, const int8_t *x, int64_t iy, uint32_t channels, int8_t *to) {
+    const size_t pixels = p->line_bytes / p->range;
     const size_t left = p->window.pad_left < pixels ? p->window.pad_left : pixels;
-    size_t middle = pixels - left < p->width ? pixels - left : p->width;
+    const size_t middle = pixels - left < p->width ? pixels - left : p->width;
     if (iy < 0 || iy >= p->height) {
-        middle = 0;
-    } else {
-        memcpy(to + left * p->channels, image + (size_t)iy * p->width * p->channels, middle * p->channels);
+        memset(to, p->pad_value, pixels * channels);
+        return;
     }
-    memset(to, p->pad_value, left * p->channels);
-    memset(to + (left + middle) * p->channels, p->pad_value, (pixels - left - middle) * p->channels);
+    memset(to, p->pad_value, left * channels);
+    to += left * channels;
+    x += (size_t)iy * p->width * p->channels;
+    if (channels == p->channels) {
+        memcpy(to, x, middle * channels);
+    } else {
+        for (size_t i = 0; i < middle; i++) {
+            memcpy(to + i * channels, x + i * p->channels, channels);
+        }
+    }
+    memset(to + middle * channels, p->pad_value, (pixels - left - middle) * channels);
 }
 
 typedef struct depthwise_call {
@@ -176,52 +200,55 @@ typedef struct depthwise_call {
     const nyb_run *run;
 } depthwise_call;
 
-// One strip of output lines.
+// One range of channels of one strip of output lines.
 static void strip(void *context, uint32_t index, uint32_t thread) {
     const depthwise_call *call = context;
     const depthwise_plan *p = call->plan;
     const nyb_window *v = &p->window;
+    const nyb_weights *w = &p->weights;
     int8_t *scratch = (int8_t *)call->run->scratch + thread * call->run->scratch_bytes;
-    const uint32_t first = index % p->strips * p->strip;
-    const uint32_t count = p->out_height - first < p->strip ? p->out_height - first : p->strip;
-    const size_t image = index / p->strips;
-    const int8_t *x = p->x + image * p->height * p->width * p->channels;
+    const uint32_t channel = index % p->ranges * p->range;
+    const uint32_t channels = p->channels - channel < p->range ? p->channels - channel : p->range;
+    const uint32_t line = index / p->ranges % p->strips * p->strip;
+    const uint32_t lines = p->out_height - line < p->strip ? p->out_height - line : p->strip;
+    const size_t image = index / p->ranges / p->strips;
+    const int8_t *x = p->x + image * p->height * p->width * p->channels + channel;
     const size_t out_line = (size_t)p->out_width * p->channels;
+    const size_t in_line = p->padded ? p->line_bytes / p->range * channels : p->line_bytes;
     nyb_depthwise_args args = {
-        .x_line = v->stride_height * p->line_bytes,
-        .x_pixel = (size_t)v->stride_width * p->channels,
-        .tap_line = v->dilation_height * p->line_bytes,
-        .tap_pixel = (size_t)v->dilation_width * p->channels,
+        .x = x + line * v->stride_height * in_line,
+        .x_line = v->stride_height * in_line,
+        .x_pixel = (size_t)v->stride_width * channels,
+        .tap_line = v->dilation_height * in_line,
+        .tap_pixel = (size_t)v->dilation_width * channels,
         .window_height = v->height,
         .window_width = v->width,
-        .weights = (const int8_t *)p->weights.data,
-        .weight_zero_point = p->weights.zero_point,
-        .bias = p->weights.bias,
-        .multiplier = p->weights.multiplier,
-        .shift = p->weights.shift,
-        .lines = count,
+        .weights = (const int8_t *)w->data + (size_t)channel * w->depth,
+        .weight_zero_point = w->zero_point,
+        .bias = w->bias + channel,
+        .multiplier = w->multiplier + channel,
+        .shift = w->shift + channel,
+        .lines = lines,
         .pixels = p->out_width,
-        .channels = p->channels,
+        .channels = channels,
         .output = p->output,
-        .c = p->y + (image * p->out_height + first) * out_line,
+        .c = p->y + (image * p->out_height + line) * out_line + channel,
         .c_line = out_line,
         .c_pixel = p->channels,
     };
-    if (p->weights.bits != 8) {
-        unpack(&p->weights, scratch);
+    if (w->bits != 8) {
+        unpack(w, channel / NYB_DEPTHWISE_NR, (channels + NYB_DEPTHWISE_NR - 1) / NYB_DEPTHWISE_NR, scratch);
         args.weights = scratch;
     }
     if (p->padded) {
         int8_t *staged = scratch + p->strip_at;
-        const int64_t top = (int64_t)first * v->stride_height - v->pad_top;
-        const uint64_t lines = staged_of(v, count);
-        for (uint64_t i = 0; i < lines; i++) {
-            stage_line(p, x, top + (int64_t)(i * v->dilation_height), staged + i * p->line_bytes);
+        const int64_t top = (int64_t)line * v->stride_height - v->pad_top;
+        const uint64_t count = staged_of(v, lines);
+        for (uint64_t i = 0; i < count; i++) {
+            stage_line(p, x, top + (int64_t)(i * v->dilation_height), channels, staged + i * in_line);
         }
         args.x = staged;
-        args.tap_line = p->line_bytes;
-    } else {
-        args.x = x + first * args.x_line;
+        args.tap_line = in_line;
     }
     p->kernel->run(&args);
 }
@@ -229,7 +256,7 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const depthwise_plan *p = plan_memory;
     depthwise_call call = {p, run_context};
-    nyb_parallel_for(run_context->parallel, p->images * p->strips, nanoseconds(p), strip, &call);
+    nyb_parallel_for(run_context->parallel, p->images * p->strips * p->ranges, nanoseconds(p), strip, &call);
 }
 
 static const char *variant(const void *plan_memory) {
