@@ -13,6 +13,9 @@
 #if defined(__linux__) && (defined(__aarch64__) || defined(__arm__))
 #include <sys/auxv.h>
 #endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 uint32_t nyb_cpu_detect(void) {
     uint32_t cpu = 0;
@@ -20,6 +23,11 @@ uint32_t nyb_cpu_detect(void) {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2")) {
         cpu |= NYB_CPU_AVX2;
+        // AVX-VNNI has no name in every compiler. The registers it needs are those of AVX2.
+        unsigned int a, b, c, d;
+        if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 4))) {
+            cpu |= NYB_CPU_AVXVNNI;
+        }
     }
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
