@@ -111,7 +111,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    nyb_windows_plan(&p->windows, NYB_BLOCK_BYTES);
+    nyb_windows_plan(&p->windows, nyb_matmul_block_bytes(&p->matmul));
     share(p, nyb_threads_for(setup->options, nanoseconds(p)));
     const size_t scratch = nyb_windows_scratch(&p->windows);
     return scratch > SIZE_MAX - sums_bytes(p) ? SIZE_MAX : scratch + sums_bytes(p);

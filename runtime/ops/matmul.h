@@ -13,8 +13,9 @@ typedef struct nyb_matmul {
     const nyb_gemm_variant *gemm;
 } nyb_matmul;
 
-// Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights.
-enum { NYB_BLOCK_BYTES = 24576 };
+// Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights;
+// more where every call fetches many weights anew.
+enum { NYB_BLOCK_BYTES = 24576, NYB_BLOCK_BYTES_MAX = 131072 };
 
 // Reads weights and requantization; refuses layouts for which this build has no gemm.
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
@@ -23,6 +24,12 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
 // What a row, or a stretch of it, must be readable to a multiple of.
 static inline uint32_t nyb_matmul_step(const nyb_matmul *matmul) {
     return matmul->weights.kr * (8 / matmul->weights.bits);
+}
+
+static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
+    const size_t bytes = matmul->weights.group_bytes / 4;
+    return bytes < NYB_BLOCK_BYTES ? NYB_BLOCK_BYTES
+                                   : (bytes < NYB_BLOCK_BYTES_MAX ? bytes : NYB_BLOCK_BYTES_MAX);
 }
 
 // c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric

@@ -88,58 +88,60 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_
     }
 }
 
-// Four results of 16 columns each to rows i to i + 3, or as many as there are.
-NYB_INLINE void store(int8_t *const c[4], __m512i results, uint32_t columns) {
-    const __m128i x[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
-                          _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
+NYB_INLINE void store(int8_t *c, __m128i results, uint32_t columns) {
     if (columns >= LANES) {
-        NYB_EACH (i, 4) {
-            _mm_storeu_si128((__m128i *)(void *)c[i], x[i]);
-        }
+        _mm_storeu_si128((__m128i *)(void *)c, results);
     } else if (columns == LANES / 2) {
-        NYB_EACH (i, 4) {
-            _mm_storel_epi64((__m128i *)(void *)c[i], x[i]);
-        }
+        _mm_storel_epi64((__m128i *)(void *)c, results);
     } else {
-        NYB_EACH (i, 4) {
-            _mm_mask_storeu_epi8(c[i], (__mmask16)((1u << columns) - 1), x[i]);
-        }
+        _mm_mask_storeu_epi8(c, (__mmask16)((1u << columns) - 1), results);
     }
 }
 
-// The epilogue of one register of columns over `count` rows; sums are `stride` registers from row to row.
-NYB_INLINE void finish(const nyb_gemm_args *args, const strip *strip, const int v, const __m512i *sums,
-                       uint32_t stride, uint32_t row, uint32_t count, int8_t *c, const nyb_scaling scaling) {
-    const nyb_scale16 scale = strip->scale[v];
-    for (uint32_t i = 0; i < count; i += 4) {
-        __m512i x[4];
-        int8_t *to[4];
-        NYB_EACH (j, 4) {
-            // Behind the last row comes the last row again.
-            const uint32_t k = i + (uint32_t)j < count ? i + (uint32_t)j : count - 1;
-            __m512i sum = sums[k * stride];
-            if (args->row_bias != NULL) {
-                sum = _mm512_add_epi32(sum, _mm512_set1_epi32(args->row_bias[row + k]));
-            }
-            x[j] = nyb_scale16_apply(&scale, sum, scaling, &args->output);
-            to[j] = c + k * args->c_stride;
-        }
-        store(to, nyb_narrow64_apply(&strip->narrow, x), strip->columns - LANES * (uint32_t)v);
+// Four rows of sums, `stride` registers from row to row -> four rows of c.
+NYB_INLINE void finish4(const nyb_gemm_args *args, const strip *strip, uint32_t v, const __m512i *sums,
+                        size_t stride, int8_t *c, size_t c_stride, const nyb_scaling scaling) {
+    __m512i x[4];
+    NYB_EACH (j, 4) {
+        x[j] = nyb_scale16_apply(&strip->scale[v], sums[(size_t)j * stride], scaling, &args->output);
+    }
+    const __m512i results = nyb_narrow64_apply(&strip->narrow, x);
+    const uint32_t columns = strip->columns - LANES * v;
+    store(c, _mm512_castsi512_si128(results), columns);
+    store(c + c_stride, _mm512_extracti32x4_epi32(results, 1), columns);
+    store(c + 2 * c_stride, _mm512_extracti32x4_epi32(results, 2), columns);
+    store(c + 3 * c_stride, _mm512_extracti32x4_epi32(results, 3), columns);
+}
+
+// The epilogue of one register of columns over `count` rows.
+NYB_INLINE void finish(const nyb_gemm_args *args, const strip *strip, uint32_t v, const __m512i *sums,
+                       size_t stride, uint32_t count, int8_t *c, const nyb_scaling scaling) {
+    for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * args->c_stride) {
+        finish4(args, strip, v, sums, stride, c, args->c_stride, scaling);
+    }
+    for (; count > 0; count--, sums += stride, c += args->c_stride) {
+        finish4(args, strip, v, sums, 0, c, 0, scaling);
     }
 }
 
-static void epilogue(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, uint32_t vectors,
+static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sums, uint32_t vectors,
                      uint32_t row, uint32_t count, int8_t *c) {
+    for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
+        for (uint32_t v = 0; v < vectors; v++) {
+            __m512i *sum = &sums[i * vectors + v];
+            *sum = _mm512_add_epi32(*sum, _mm512_set1_epi32(args->row_bias[row + i]));
+        }
+    }
     for (uint32_t v = 0; v < vectors; v++, c += LANES) {
         switch (strip->scale[v].scaling) {
         case NYB_SCALING_PLAIN:
-            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_PLAIN);
+            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_PLAIN);
             break;
         case NYB_SCALING_SIGNED:
-            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_SIGNED);
+            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_SIGNED);
             break;
         default:
-            finish(args, strip, (int)v, sums + v, vectors, row, count, c, NYB_SCALING_WIDE);
+            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_WIDE);
         }
     }
 }

@@ -56,52 +56,56 @@ NYB_INLINE const uint8_t *nyb_tile_row(const nyb_gemm_args *args, const uint8_t 
     return a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
 }
 
-// Four results of 8 columns each.
-NYB_INLINE void nyb_store4(int8_t *const c[4], __m256i results, uint32_t columns) {
+// Four rows of sums, `stride` registers from row to row -> four rows of c.
+NYB_INLINE void nyb_x86_finish4(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
+                                const __m256i *sums, size_t stride, int8_t *c, size_t c_stride,
+                                const nyb_scaling scaling) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i x = _mm256_permutevar8x32_epi32(results, order);
-    const __m128i low = _mm256_castsi256_si128(x);
-    const __m128i high = _mm256_extracti128_si256(x, 1);
-    const __m128i row[4] = {low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)};
-    NYB_EACH (i, 4) {
-        nyb_epilogue_store(c[i], row[i], columns < NYB_LANES ? columns : NYB_LANES);
+    const uint32_t left = strip->columns - NYB_LANES * panel;
+    const uint32_t columns = left < NYB_LANES ? left : NYB_LANES;
+    __m256i x[4];
+    NYB_EACH (j, 4) {
+        x[j] = nyb_scale8_apply(&strip->scale[panel], sums[(size_t)j * stride], scaling, &args->output);
     }
+    const __m256i results = _mm256_permutevar8x32_epi32(nyb_narrow32(&strip->narrow, x), order);
+    const __m128i low = _mm256_castsi256_si128(results);
+    const __m128i high = _mm256_extracti128_si256(results, 1);
+    nyb_epilogue_store(c, low, columns);
+    nyb_epilogue_store(c + c_stride, _mm_unpackhi_epi64(low, low), columns);
+    nyb_epilogue_store(c + 2 * c_stride, high, columns);
+    nyb_epilogue_store(c + 3 * c_stride, _mm_unpackhi_epi64(high, high), columns);
 }
 
-// The epilogue of one panel over `count` rows; sums are `stride` registers from row to row.
+// The epilogue of one panel over `count` rows.
 NYB_INLINE void nyb_x86_finish(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
-                               const __m256i *sums, uint32_t stride, uint32_t row, uint32_t count, int8_t *c,
+                               const __m256i *sums, size_t stride, uint32_t count, int8_t *c,
                                const nyb_scaling scaling) {
-    const nyb_scale8 scale = strip->scale[panel];
-    for (uint32_t i = 0; i < count; i += 4) {
-        __m256i x[4];
-        int8_t *to[4];
-        NYB_EACH (j, 4) {
-            // Behind the last row comes the last row again.
-            const uint32_t k = i + (uint32_t)j < count ? i + (uint32_t)j : count - 1;
-            __m256i sum = sums[k * stride];
-            if (args->row_bias != NULL) {
-                sum = _mm256_add_epi32(sum, _mm256_set1_epi32(args->row_bias[row + k]));
-            }
-            x[j] = nyb_scale8_apply(&scale, sum, scaling, &args->output);
-            to[j] = c + k * args->c_stride;
-        }
-        nyb_store4(to, nyb_narrow32(&strip->narrow, x), strip->columns - NYB_LANES * panel);
+    for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * args->c_stride) {
+        nyb_x86_finish4(args, strip, panel, sums, stride, c, args->c_stride, scaling);
+    }
+    for (; count > 0; count--, sums += stride, c += args->c_stride) {
+        nyb_x86_finish4(args, strip, panel, sums, 0, c, 0, scaling);
     }
 }
 
-static void nyb_x86_epilogue(const nyb_gemm_args *args, const nyb_strip *strip, const __m256i *sums,
+static void nyb_x86_epilogue(const nyb_gemm_args *args, const nyb_strip *strip, __m256i *sums,
                              uint32_t panels, uint32_t row, uint32_t count, int8_t *c) {
+    for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
+        for (uint32_t p = 0; p < panels; p++) {
+            __m256i *sum = &sums[i * panels + p];
+            *sum = _mm256_add_epi32(*sum, _mm256_set1_epi32(args->row_bias[row + i]));
+        }
+    }
     for (uint32_t p = 0; p < panels; p++, c += NYB_LANES) {
         switch (strip->scaling[p]) {
         case NYB_SCALING_PLAIN:
-            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_PLAIN);
+            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_PLAIN);
             break;
         case NYB_SCALING_SIGNED:
-            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_SIGNED);
+            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_SIGNED);
             break;
         default:
-            nyb_x86_finish(args, strip, p, sums + p, panels, row, count, c, NYB_SCALING_WIDE);
+            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_WIDE);
         }
     }
 }
