@@ -50,6 +50,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .multiplier = w->multiplier + channel,
         .shift = w->shift + channel,
         .weight_sum = w->weight_sum + channel,
+        .weight_minimum = w->minimum,
         .row_bias = w->zero_point != 0 ? part->row_sums : NULL,
         .factors = w->factors ? w->factors + channel * scale_groups : NULL,
         .scale_group = w->scale_group,

@@ -16,6 +16,7 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->outputs = nyb_get_u32(&table, NYB_WEIGHTS_OUTPUTS);
     weights->depth = nyb_get_u32(&table, NYB_WEIGHTS_DEPTH);
     weights->zero_point = nyb_get_i32(&table, NYB_WEIGHTS_ZERO_POINT);
+    weights->minimum = nyb_get_i32(&table, NYB_WEIGHTS_MINIMUM);
     weights->scale_group = nyb_get_u32(&table, NYB_WEIGHTS_SCALE_GROUP);
     const uint32_t limit = UINT32_C(1) << 24;
     if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 ||

@@ -20,6 +20,7 @@ typedef struct nyb_weights {
     uint32_t padded_outputs; // outputs rounded up to nr
     uint32_t depth;
     int32_t zero_point;
+    int32_t minimum; // no weight as stored is smaller
     size_t group_bytes; // packed weights of one group
 } nyb_weights;
 

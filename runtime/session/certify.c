@@ -107,6 +107,10 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                 sum += value;
                 effective += used;
                 absolute += used < 0 ? -used : used;
+                if (value < w.minimum) {
+                    return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "weights from the minimum on",
+                                    w.minimum, value);
+                }
                 if (pair > pair_limit || quad > quad_limit || absolute > INT32_MAX) {
                     return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
                                     "pairs and quads within the certificate", pair_limit, pair);

@@ -150,6 +150,11 @@ static void draw_weights(check *c, gemm_case *g, check_pattern pattern, check_pl
             weight_sum[j] += w;
         }
     }
+    int32_t minimum = 0;
+    for (size_t i = 0; i < count; i++) {
+        minimum = plain[i] < minimum ? plain[i] : minimum;
+    }
+    args->weight_minimum = check_below(c, 4) == 0 ? INT8_MIN : minimum;
     args->weights = weights;
     args->weight_sum = weight_sum;
     g->plain = plain;

@@ -103,4 +103,5 @@ def weight_fields(weights: Weights, layout: Layout) -> Mapping[str, Any]:
         "zero_point": weights.zero_point,
         "channels": channel_constants(weights, layout),
         "certificate": certificate(weights),
+        "minimum": int(weights.values.min(initial=0)),
     }

@@ -13,6 +13,7 @@
 // pads
 //   the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
+// weight_minimum: no weight is smaller. Sums of a lying caller may be wrong.
 // row_bias: one int32 per row, or NULL.
 // factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
 //   multiplied by its factor before it is added: int32 [panel][group][nr].
@@ -38,6 +39,7 @@ typedef struct nyb_gemm_args {
     const int32_t *multiplier;
     const int32_t *shift;
     const int32_t *weight_sum;
+    int32_t weight_minimum;
     const int32_t *row_bias;
     const int32_t *factors;
     uint32_t scale_group;

@@ -61,22 +61,15 @@ NYB_INLINE int8x16_t read(const uint8_t *a, const int quads) {
     return vcombine_s8(vcreate_s8(low), vdup_n_s8(0));
 }
 
-// `rows` rows and one panel, or one row and `panels` panels; constants, as is `bits`.
-typedef struct tile_shape {
-    int rows;
-    int panels;
-    int bits;
-} tile_shape;
-
 // Adds the products of 4 * quads activations of each row, `at` bytes into it, with each panel's weights.
 NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                             size_t panel_bytes, const tile_shape shape, const int quads) {
-    const int planes = 8 / shape.bits;
-    NYB_EACH (n, shape.panels) {
+                             size_t panel_bytes, const nyb_gemm_tile tile, const int bits, const int quads) {
+    const int planes = 8 / bits;
+    NYB_EACH (n, tile.panels) {
         int8x16_t v[4][2];
         NYB_EACH (j, quads / planes)
-            unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, shape.bits);
-        NYB_EACH (i, shape.rows) {
+            unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, bits);
+        NYB_EACH (i, tile.rows) {
             const int8x16_t x = read(a[i] + at, quads);
             NYB_EACH (p, quads) {
                 NYB_EACH (q, 2)
@@ -86,59 +79,59 @@ NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_
     }
 }
 
-NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
-                     const tile_shape shape) {
-    const int planes = 8 / shape.bits;
-    const int count = shape.rows + shape.panels - 1;
+NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
+                         const nyb_gemm_tile tile, const int bits) {
+    const int planes = 8 / bits;
+    const int count = tile.rows + tile.panels - 1;
     const size_t panel_bytes =
-        (size_t)nyb_panel_bytes(args->depth, (uint32_t)shape.bits, NYB_PANEL_NR, NYB_PANEL_KR);
-    const uint32_t steps = nyb_packed_steps(args->segment, (uint32_t)shape.bits, NYB_PANEL_KR);
+        (size_t)nyb_panel_bytes(args->depth, (uint32_t)bits, NYB_PANEL_NR, NYB_PANEL_KR);
+    const uint32_t steps = nyb_packed_steps(args->segment, (uint32_t)bits, NYB_PANEL_KR);
     const size_t gap = args->pitch - (size_t)steps * NYB_PANEL_KR * (size_t)planes;
     int32x4_t acc[ACCUMULATORS][2];
     NYB_EACH (i, count) {
         NYB_EACH (q, 2)
-            acc[i][q] = shape.bits == 8 ? panels[i % shape.panels].bias[q] : vdupq_n_s32(0);
+            acc[i][q] = bits == 8 ? panels[i % tile.panels].bias[q] : vdupq_n_s32(0);
     }
     const uint8_t *a[ACCUMULATORS];
-    NYB_EACH (i, shape.rows)
+    NYB_EACH (i, tile.rows)
         a[i] = args->a[m + (uint32_t)i];
     const uint8_t *w = panels->weights;
     size_t at = 0; // bytes into every row: one offset for all
     for (uint32_t s = 0; s < args->segments; s++, at += gap) {
         uint32_t quads = steps * (uint32_t)planes;
         for (; quads >= 4; quads -= 4, at += 16, w += NYB_PANEL_STEP_BYTES * 4 / planes)
-            add_products(acc, a, at, w, panel_bytes, shape, 4);
+            add_products(acc, a, at, w, panel_bytes, tile, bits, 4);
         if (planes <= 2 && quads >= 2) {
-            add_products(acc, a, at, w, panel_bytes, shape, 2);
+            add_products(acc, a, at, w, panel_bytes, tile, bits, 2);
             quads -= 2, at += 8, w += NYB_PANEL_STEP_BYTES * 2 / planes;
         }
         if (planes == 1 && quads > 0) {
-            add_products(acc, a, at, w, panel_bytes, shape, 1);
+            add_products(acc, a, at, w, panel_bytes, tile, bits, 1);
             at += 4, w += NYB_PANEL_STEP_BYTES;
         }
     }
-    if (shape.panels == 1) {
+    if (tile.panels == 1) {
         __asm__("" : "+r"(panels)); // read what follows the sums now: the loop needs all registers
     }
-    if (shape.bits < 8) {
+    if (bits < 8) {
         NYB_EACH (i, count) {
             NYB_EACH (q, 2) {
-                const int32x4_t sums =
-                    shape.bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
-                acc[i][q] = nyb_add4(sums, panels[i % shape.panels].bias[q]);
+                const int32x4_t sums = bits == 4 ? vshrq_n_s32(acc[i][q], 4) : vshrq_n_s32(acc[i][q], 6);
+                acc[i][q] = nyb_add4(sums, panels[i % tile.panels].bias[q]);
             }
         }
     }
-    NYB_EACH (n, shape.panels)
-        nyb_gemm_put(args, &panels[n], m, shape.rows, acc + n);
+    NYB_EACH (n, tile.panels)
+        nyb_gemm_put(args, &panels[n], m, tile.rows, acc + n);
 }
 
 // Row m against `count` (a constant) panels from column n on.
-NYB_INLINE void row(const nyb_gemm_args *args, uint32_t m, uint32_t n, const int count, const int bits) {
+NYB_INLINE void row_panels(const nyb_gemm_args *args, uint32_t m, uint32_t n, const int count,
+                           const int bits) {
     nyb_gemm_panel panels[PANELS];
     NYB_EACH (i, count)
         panels[i] = nyb_gemm_panel_at(args, n + NYB_PANEL_NR * (uint32_t)i, (uint32_t)bits);
-    tile(args, panels, m, (tile_shape){1, count, bits});
+    run_tile(args, panels, m, (nyb_gemm_tile){1, count}, bits);
 }
 
 NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits) {
@@ -147,16 +140,16 @@ NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits) {
         const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, (uint32_t)bits);
         uint32_t m = 0;
         for (; tiled - m >= ROWS; m += ROWS)
-            tile(args, &panel, m, (tile_shape){ROWS, 1, bits});
+            run_tile(args, &panel, m, (nyb_gemm_tile){ROWS, 1}, bits);
         if (m < tiled)
-            tile(args, &panel, m, (tile_shape){ROWS / 2, 1, bits});
+            run_tile(args, &panel, m, (nyb_gemm_tile){ROWS / 2, 1}, bits);
     }
     for (uint32_t m = tiled; m < args->rows; m++) {
         uint32_t n = 0;
         for (; n + PANELS * NYB_PANEL_NR <= args->columns; n += PANELS * NYB_PANEL_NR)
-            row(args, m, n, PANELS, bits);
+            row_panels(args, m, n, PANELS, bits);
         for (; n < args->columns; n += NYB_PANEL_NR)
-            row(args, m, n, 1, bits);
+            row_panels(args, m, n, 1, bits);
     }
 }
 

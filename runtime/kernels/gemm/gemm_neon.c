@@ -2,9 +2,14 @@
 // AArch64 without dot products: 8 x 8 -> 16 bit multiplications (smull, smlal), widened by sadalp.
 #include "kernels/gemm/panel_neon.h"
 
-enum { ROWS = 4 };
+enum { TILE = 4 }; // rows of a panel, or panels of a row
 
 NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
+NYB_INLINE void load2(int8x16_t *x, const uint8_t *weights) {
+    x[0] = load(weights);
+    x[1] = load(weights + 16);
+    __asm__("" : "+w"(x[0]), "+w"(x[1])); // side by side, which one instruction does
+}
 
 // 4 bytes of a vector of weights belong to one channel, so 4 activations go into every lane of 32 bits
 // (ld1r; ld2r and ld4r: 2 and 4 such vectors; all take any address).
@@ -36,55 +41,56 @@ NYB_INLINE void widen_add(int32x4_t *c, const int16x8_t *s) {
         c[j] = vpadalq_s16(c[j], s[j]);
 }
 
-// Two products fit 16 bits unless both are -128 * -128: 2 * 128 * 127 = 32512.
-static bool any_minimum(const uint8_t *weights, size_t bytes) {
-    int8x16_t low = vdupq_n_s8(0);
-    for (size_t i = 0; i < bytes; i += 32) {
-        low = vminq_s8(low, vminq_s8(load(weights + i), load(weights + i + 16)));
-    }
-    return vminvq_s8(low) == INT8_MIN;
-}
-
-// Sums of `rows` rows and one panel. pairs: no weight is -128.
+// Sums of a tile. pairs: no weight is -128. Two products then fit 16 bits: 2 * 128 * 127 = 32512.
 NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t m, const uint8_t *w,
-                       const int rows, const bool pairs) {
-    int32x4_t c[ROWS][4];
-    NYB_EACH (i, rows) {
+                       size_t panel_bytes, const nyb_gemm_tile tile, const bool pairs) {
+    int32x4_t c[TILE][4];
+    NYB_EACH (i, tile.rows + tile.panels - 1) {
         NYB_EACH (j, 4)
             c[i][j] = vdupq_n_s32(0);
     }
     for (uint32_t stretch = 0; stretch < args->segments; stretch++) {
-        const uint8_t *row[ROWS];
-        NYB_EACH (i, rows)
+        const uint8_t *row[TILE];
+        NYB_EACH (i, tile.rows)
             row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
         uint32_t steps = nyb_packed_steps(args->segment, 8, NYB_PANEL_KR);
         for (; steps >= 2; steps -= 2, w += 2 * NYB_PANEL_STEP_BYTES) {
-            const int8x16_t x[2] = {load(w), load(w + 16)}, y[2] = {load(w + 32), load(w + 48)};
-            NYB_EACH (i, rows) {
-                const int32x4x2_t b = spread8(row[i]);
-                int16x8_t s[4];
-                row[i] += 8;
-                multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
-                if (pairs) {
-                    multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
-                } else {
-                    widen_add(c[i], s);
-                    multiply(s, y, vreinterpretq_s8_s32(b.val[1]));
+            int32x4x2_t b = spread8(row[0]);
+            NYB_EACH (n, tile.panels) {
+                int8x16_t x[2], y[2];
+                load2(x, w + (size_t)n * panel_bytes);
+                load2(y, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES);
+                NYB_EACH (i, tile.rows) {
+                    if (i > 0)
+                        b = spread8(row[i]);
+                    int16x8_t s[4];
+                    multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
+                    if (pairs) {
+                        multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
+                    } else {
+                        widen_add(c[i + n], s);
+                        multiply(s, y, vreinterpretq_s8_s32(b.val[1]));
+                    }
+                    widen_add(c[i + n], s);
                 }
-                widen_add(c[i], s);
             }
+            NYB_EACH (i, tile.rows)
+                row[i] += 8;
         }
         if (steps > 0) {
-            const int8x16_t x[2] = {load(w), load(w + 16)};
-            w += NYB_PANEL_STEP_BYTES;
-            NYB_EACH (i, rows) {
-                int16x8_t s[4];
-                multiply(s, x, spread4(row[i]));
-                widen_add(c[i], s);
+            NYB_EACH (n, tile.panels) {
+                int8x16_t x[2];
+                load2(x, w + (size_t)n * panel_bytes);
+                NYB_EACH (i, tile.rows) {
+                    int16x8_t s[4];
+                    multiply(s, x, spread4(row[i]));
+                    widen_add(c[i + n], s);
+                }
             }
+            w += NYB_PANEL_STEP_BYTES;
         }
     }
-    NYB_EACH (i, rows) {
+    NYB_EACH (i, tile.rows + tile.panels - 1) {
         NYB_EACH (q, 2)
             acc[i][q] = vpaddq_s32(c[i][2 * q], c[i][2 * q + 1]);
     }
@@ -109,8 +115,8 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
 }
 
 // Adds the 16-bit sums to the accumulators and begins new ones.
-NYB_INLINE void flush(int32x4_t (*acc)[2], int16x8_t (*s)[4], const int rows) {
-    NYB_EACH (i, rows) {
+NYB_INLINE void flush(int32x4_t (*acc)[2], int16x8_t (*s)[4], const int count) {
+    NYB_EACH (i, count) {
         NYB_EACH (q, 2) {
             const int32x4_t sums = vpaddq_s32(vpaddlq_s16(s[i][2 * q]), vpaddlq_s16(s[i][2 * q + 1]));
             acc[i][q] = nyb_add4(acc[i][q], sums);
@@ -123,11 +129,12 @@ NYB_INLINE void flush(int32x4_t (*acc)[2], int16x8_t (*s)[4], const int rows) {
 // Weights of 4 and 2 bits: 16-bit sums of up to 30 products (4 bits: 30 * 8 * 128 = 30720) or 124 (2 bits:
 // 124 * 2 * 128 = 31744) in a lane, two of each plane in a step.
 NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t m, const uint8_t *w,
-                             const int rows, const int bits) {
+                             size_t panel_bytes, const nyb_gemm_tile tile, const int bits) {
     const int planes = 8 / bits;
+    const int count = tile.rows + tile.panels - 1;
     const uint32_t run = bits == 4 ? 15 : 31;
-    int16x8_t s[ROWS][4];
-    NYB_EACH (i, rows) {
+    int16x8_t s[TILE][4];
+    NYB_EACH (i, count) {
         NYB_EACH (q, 2)
             acc[i][q] = vdupq_n_s32(0);
         NYB_EACH (j, 4)
@@ -135,90 +142,93 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uin
     }
     uint32_t room = run; // steps that the 16-bit sums still take
     for (uint32_t stretch = 0; stretch < args->segments; stretch++) {
-        const uint8_t *row[ROWS];
-        NYB_EACH (i, rows)
+        const uint8_t *row[TILE];
+        NYB_EACH (i, tile.rows)
             row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
         uint32_t left = nyb_packed_steps(args->segment, (uint32_t)bits, NYB_PANEL_KR);
         while (left > 0) {
             const uint32_t steps = left < room ? left : room;
             for (uint32_t step = 0; step < steps; step++, w += NYB_PANEL_STEP_BYTES) {
-                const int8x16_t x = load(w), y = load(w + 16);
-                int8x16_t u[4][2];
-                NYB_EACH (p, planes)
-                    u[p][0] = plane(x, bits, p), u[p][1] = plane(y, bits, p);
-                NYB_EACH (i, rows) {
-                    if (bits == 4) {
-                        const int32x4x2_t b = spread8(row[i]);
-                        NYB_EACH (p, 2)
-                            multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
-                    } else {
-                        const int32x4x4_t b = spread16(row[i]);
-                        NYB_EACH (p, 4)
-                            multiply_add(s[i], u[p], vreinterpretq_s8_s32(b.val[p]));
+                NYB_EACH (n, tile.panels) {
+                    int8x16_t x[2], u[4][2];
+                    load2(x, w + (size_t)n * panel_bytes);
+                    NYB_EACH (p, planes)
+                        u[p][0] = plane(x[0], bits, p), u[p][1] = plane(x[1], bits, p);
+                    NYB_EACH (i, tile.rows) {
+                        if (bits == 4) {
+                            const int32x4x2_t b = spread8(row[i]);
+                            NYB_EACH (p, 2)
+                                multiply_add(s[i + n], u[p], vreinterpretq_s8_s32(b.val[p]));
+                        } else {
+                            const int32x4x4_t b = spread16(row[i]);
+                            NYB_EACH (p, 4)
+                                multiply_add(s[i + n], u[p], vreinterpretq_s8_s32(b.val[p]));
+                        }
                     }
-                    row[i] += NYB_PANEL_KR * planes;
                 }
+                NYB_EACH (i, tile.rows)
+                    row[i] += NYB_PANEL_KR * planes;
             }
             left -= steps;
             room -= steps;
             if (room == 0) {
-                flush(acc, s, rows);
+                flush(acc, s, count);
                 room = run;
             }
         }
     }
-    flush(acc, s, rows);
+    flush(acc, s, count);
 }
 
-NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_gemm_panel *panel, uint32_t m, const int rows,
-                     const int bits, const bool pairs) {
-    int32x4_t acc[ROWS][2];
+NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
+                         const nyb_gemm_tile tile, const int bits, const bool pairs) {
+    const size_t panel_bytes =
+        (size_t)nyb_panel_bytes(args->depth, (uint32_t)bits, NYB_PANEL_NR, NYB_PANEL_KR);
+    int32x4_t acc[TILE][2];
     if (bits == 8) {
-        sum_w8(acc, args, m, panel->weights, rows, pairs);
+        sum_w8(acc, args, m, panels->weights, panel_bytes, tile, pairs);
     } else {
-        sum_low_bits(acc, args, m, panel->weights, rows, bits);
+        sum_low_bits(acc, args, m, panels->weights, panel_bytes, tile, bits);
     }
-    NYB_EACH (i, rows) {
+    NYB_EACH (i, tile.rows + tile.panels - 1) {
         NYB_EACH (q, 2)
-            acc[i][q] = nyb_add4(acc[i][q], panel->bias[q]);
+            acc[i][q] = nyb_add4(acc[i][q], panels[i % tile.panels].bias[q]);
     }
-    nyb_gemm_put(args, panel, m, rows, acc);
+    NYB_EACH (n, tile.panels)
+        nyb_gemm_put(args, &panels[n], m, tile.rows, acc + n);
 }
 
-NYB_INLINE void panel_rows(const nyb_gemm_args *args, const nyb_gemm_panel *panel, const int bits,
+// Row m against `count` (a constant) panels from column n on.
+NYB_INLINE void row_panels(const nyb_gemm_args *args, uint32_t m, uint32_t n, const int count, const int bits,
                            const bool pairs) {
-    uint32_t m = 0;
-    for (; args->rows - m >= ROWS; m += ROWS) {
-        tile(args, panel, m, ROWS, bits, pairs);
+    nyb_gemm_panel panels[TILE];
+    NYB_EACH (i, count)
+        panels[i] = nyb_gemm_panel_at(args, n + NYB_PANEL_NR * (uint32_t)i, (uint32_t)bits);
+    run_tile(args, panels, m, (nyb_gemm_tile){1, count}, bits, pairs);
+}
+
+NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits, const bool pairs) {
+    const uint32_t tiled = args->rows - args->rows % TILE;
+    for (uint32_t n = 0; n < args->columns && tiled > 0; n += NYB_PANEL_NR) {
+        const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, (uint32_t)bits);
+        for (uint32_t m = 0; m < tiled; m += TILE)
+            run_tile(args, &panel, m, (nyb_gemm_tile){TILE, 1}, bits, pairs);
     }
-    for (; m < args->rows; m++) {
-        tile(args, panel, m, 1, bits, pairs);
+    for (uint32_t m = tiled; m < args->rows; m++) {
+        uint32_t n = 0;
+        for (; n + TILE * NYB_PANEL_NR <= args->columns; n += TILE * NYB_PANEL_NR)
+            row_panels(args, m, n, TILE, bits, pairs);
+        for (; n < args->columns; n += NYB_PANEL_NR)
+            row_panels(args, m, n, 1, bits, pairs);
     }
 }
 
 void nyb_gemm_w8_neon(const nyb_gemm_args *args) {
-    const size_t bytes = (size_t)nyb_panel_bytes(args->depth, 8, NYB_PANEL_NR, NYB_PANEL_KR);
-    for (uint32_t n = 0; n < args->columns; n += NYB_PANEL_NR) {
-        const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, 8);
-        // Looking costs as much as half a row of the tile gains.
-        if (args->rows >= ROWS && !any_minimum(panel.weights, bytes)) {
-            panel_rows(args, &panel, 8, true);
-        } else {
-            panel_rows(args, &panel, 8, false);
-        }
+    if (args->weight_minimum > INT8_MIN) {
+        gemm(args, 8, true);
+    } else {
+        gemm(args, 8, false);
     }
 }
-
-void nyb_gemm_w4_neon(const nyb_gemm_args *args) {
-    for (uint32_t n = 0; n < args->columns; n += NYB_PANEL_NR) {
-        const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, 4);
-        panel_rows(args, &panel, 4, false);
-    }
-}
-
-void nyb_gemm_w2_neon(const nyb_gemm_args *args) {
-    for (uint32_t n = 0; n < args->columns; n += NYB_PANEL_NR) {
-        const nyb_gemm_panel panel = nyb_gemm_panel_at(args, n, 2);
-        panel_rows(args, &panel, 2, false);
-    }
-}
+void nyb_gemm_w4_neon(const nyb_gemm_args *args) { gemm(args, 4, true); }
+void nyb_gemm_w2_neon(const nyb_gemm_args *args) { gemm(args, 2, true); }

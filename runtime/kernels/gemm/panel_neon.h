@@ -16,6 +16,12 @@ typedef struct nyb_gemm_panel {
     nyb_panel_output output;
 } nyb_gemm_panel;
 
+// `rows` rows of one panel, or one row of `panels` panels; constants.
+typedef struct nyb_gemm_tile {
+    int rows;
+    int panels;
+} nyb_gemm_tile;
+
 // The panel of columns n to n + 7.
 NYB_INLINE nyb_gemm_panel nyb_gemm_panel_at(const nyb_gemm_args *args, uint32_t n, uint32_t bits) {
     const uint32_t width = args->columns - n < NYB_PANEL_NR ? args->columns - n : NYB_PANEL_NR;
