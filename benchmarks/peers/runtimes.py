@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,8 +44,16 @@ class Runtime(ABC):
     output: Callable[[], Array]
 
     def load(self, folder: Path, feed: Callable[[npt.DTypeLike, tuple[int, ...]], Array] = filled) -> None:
-        """Be ready to run the network in ``folder``; feed: makes the input."""
-        self.feed = feed
+        """Be ready to run the network in ``folder``; feed: makes the input, in a time that ``feeding`` tells."""
+        self.feeding = 0.0
+
+        def timed(dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
+            start = time.perf_counter()
+            values = feed(dtype, shape)
+            self.feeding += time.perf_counter() - start
+            return values
+
+        self.feed = timed
         if not (folder / self.file).exists():
             self.prepare(folder)
         self.open(folder / self.file)

@@ -26,7 +26,9 @@ class RowFailed(Exception):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Milliseconds of loading and of the first call, and growth of resident memory over both, in KiB."""
+    """Milliseconds of loading (less those of making up the input) and of the first call; KiB by which resident memory
+    grows over both.
+    """
 
     load: float
     first: float
@@ -54,7 +56,7 @@ def _loaded(runtime: Runtime, folder: Path, warm_up: float) -> Loaded:
     ready = time.perf_counter()
     runtime.run()
     first = time.perf_counter()
-    result = Loaded((ready - start) * 1e3, (first - ready) * 1e3, _resident() - before)
+    result = Loaded((ready - start - runtime.feeding) * 1e3, (first - ready) * 1e3, _resident() - before)
     while time.perf_counter() < first + warm_up:
         runtime.run()
     return result
