@@ -84,23 +84,29 @@ static uint64_t nanoseconds(const conv2d_plan *p) {
     return nyb_macs_ns(pixels * p->out_channels * p->matmul.weights.depth, p->matmul.gemm->needs);
 }
 
-// Tasks of equal size, a multiple of the threads. Where there is more to read of weights than of the input,
-// threads share the columns, so that each reads its part of the weights; or else the lines.
+// Where there is more to read of weights than of the input, threads share the columns, so that each reads its
+// part of the weights; or else the lines, in blocks that give every thread as many lines, but for a
+// sixteenth.
 static void share(conv2d_plan *p, uint32_t threads) {
     const nyb_weights *w = &p->matmul.weights;
     nyb_windows *windows = &p->windows;
     const uint64_t input = (uint64_t)windows->height * windows->width * windows->per_group;
-    const uint64_t blocks = blocks_of(windows);
     p->columns = w->padded_outputs;
-    if (threads == 1 || blocks == 0) {
+    if (threads == 1) {
         return;
     }
-    if ((uint64_t)w->outputs * w->depth > input && w->outputs >= threads * NARROWEST_SHARE) {
+    if ((uint64_t)w->outputs * w->depth > input && w->outputs / threads >= NARROWEST_SHARE) {
         const uint32_t panels = w->padded_outputs / w->nr;
         p->columns = (panels / threads + (panels % threads != 0)) * w->nr;
-    } else if (blocks * p->batches < 4 * (uint64_t)threads) {
-        const uint64_t wanted = blocks <= 2 * threads ? 2 * threads : 4 * (uint64_t)threads;
-        windows->lines = (uint32_t)((windows->out_height + wanted - 1) / wanted);
+        return;
+    }
+    const uint64_t lines = windows->out_height;
+    while (windows->lines > 1) {
+        const uint64_t each = (blocks_of(windows) + threads - 1) / threads * windows->lines;
+        if (each * threads * 16 <= lines * 17 && blocks_of(windows) >= 2 * (uint64_t)threads) {
+            break;
+        }
+        windows->lines--;
     }
 }
 
@@ -130,9 +136,9 @@ static void block(void *context, uint32_t index, uint32_t thread) {
     const nyb_windows *windows = &p->windows;
     const nyb_weights *w = &p->matmul.weights;
     const uint32_t blocks = blocks_of(windows);
-    const uint32_t batch = index / call->shares / blocks;
-    const uint32_t line = index / call->shares % blocks * windows->lines;
-    const uint32_t first = index % call->shares * p->columns;
+    const uint32_t line = index % blocks * windows->lines;
+    const uint32_t batch = index / blocks % p->batches;
+    const uint32_t first = index / blocks / p->batches * p->columns;
     const uint32_t left = windows->out_height - line;
     const uint32_t lines = left < windows->lines ? left : windows->lines;
     const size_t pixel = ((size_t)batch * windows->out_height + line) * windows->out_width;

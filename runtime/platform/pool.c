@@ -28,6 +28,7 @@ typedef struct pool {
     void *context;
     uint32_t tasks;
     _Alignas(CACHE_LINE) atomic_uint left;       // tasks that nobody has drawn
+    atomic_uint front, back;                     // those drawn from each end
     _Alignas(CACHE_LINE) atomic_uint unfinished; // tasks that somebody has not finished
 
     // Who sleeps. Each sleeper says so before it looks for the last time, and who would wake it looks here
@@ -74,7 +75,8 @@ static bool look_out(pool *p, bool (*condition)(pool *)) {
 }
 
 // Runs tasks until none is left. A draw takes a part of what is left, so that small tasks are drawn together
-// and the last ones end at the same time.
+// and the last ones end at the same time. Threads draw from either end: of two threads each works on its end
+// of every tensor, which its cache still holds from the operator before.
 static void draw(pool *p, uint32_t thread) {
     uint32_t left = atomic_load_explicit(&p->left, memory_order_relaxed);
     while (left > 0) {
@@ -83,8 +85,10 @@ static void draw(pool *p, uint32_t thread) {
                                                    memory_order_relaxed)) {
             continue;
         }
-        for (uint32_t i = p->tasks - left, end = i + count; i < end; i++) {
-            p->task(p->context, i, thread);
+        const uint32_t first = thread % 2 == 0 ? atomic_fetch_add(&p->front, count)
+                                               : p->tasks - count - atomic_fetch_add(&p->back, count);
+        for (uint32_t i = 0; i < count; i++) {
+            p->task(p->context, first + i, thread);
         }
         if (atomic_fetch_sub(&p->unfinished, count) == count && atomic_load(&p->caller_sleeps)) {
             pthread_mutex_lock(&p->lock);
@@ -143,6 +147,8 @@ static void run(void *context, uint32_t tasks, nyb_task task, void *task_context
     p->task = task;
     p->context = task_context;
     p->tasks = tasks;
+    atomic_store(&p->front, 0);
+    atomic_store(&p->back, 0);
     atomic_store(&p->unfinished, tasks);
     atomic_store(&p->left, tasks);
     wake_workers(p);
