@@ -155,8 +155,8 @@ static void once(const void *context) {
 
 static void depthwise_bench(check *c, const void *record) {
     static const depthwise_shape shapes[] = {
-        {8, 56, 32, 3, 3, 1, 1}, {8, 28, 64, 3, 3, 2, 1},  {14, 14, 96, 3, 3, 1, 1},
-        {8, 28, 8, 3, 3, 1, 1},  {8, 28, 144, 3, 3, 1, 1}, {7, 7, 96, 5, 5, 1, 1},
+        {8, 56, 32, 3, 3, 1, 1},  {8, 28, 64, 3, 3, 2, 1}, {14, 14, 96, 3, 3, 1, 1}, {8, 28, 8, 3, 3, 1, 1},
+        {8, 28, 144, 3, 3, 1, 1}, {7, 7, 128, 3, 3, 1, 1}, {4, 4, 256, 3, 3, 1, 1},  {7, 7, 96, 5, 5, 1, 1},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const depthwise_shape *s = &shapes[i];

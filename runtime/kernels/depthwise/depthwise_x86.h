@@ -20,11 +20,6 @@
 // Terms of a sum whose weights are kept on the stack: a multiple of 4. Larger windows are rare.
 enum { NYB_TERMS = 128, NYB_QUADS = NYB_TERMS / 4, NYB_HALVES = 2 };
 
-// A weight of 32 lanes as int16: channels 0 to 7 of each half, channels 8 to 15.
-typedef struct nyb_weight32 {
-    __m256i low, high;
-} nyb_weight32;
-
 typedef struct nyb_depthwise_block {
     __m256i weights[NYB_QUADS][4][NYB_HALVES]; // of four terms, as the products want them
     size_t offset[NYB_TERMS];                  // of a term's input from the first tap
@@ -41,10 +36,8 @@ typedef struct nyb_depthwise_block {
 // How one variant works. All constants: the compiler folds them.
 typedef struct nyb_depthwise_x86 {
     int passes; // 2: half of the accumulators at a time, where registers are few
-    // The part of a weight that the products can take; a rest that is not 0 becomes a further term.
-    nyb_weight32 (*part)(nyb_weight32 w);
-    // Weights of four terms for accumulator v.
-    void (*quad)(__m256i to[4][NYB_HALVES], const nyb_weight32 w[4]);
+    // Weights of four terms, 32 lanes of int8 each, as `multiply` wants them.
+    void (*quad)(__m256i to[4][NYB_HALVES], const __m256i w[4]);
     // acc + products of four terms of eight lanes.
     __m256i (*multiply)(__m256i acc, __m256i x, const __m256i w[NYB_HALVES]);
 } nyb_depthwise_x86;
@@ -84,8 +77,8 @@ NYB_INLINE void nyb_interleave(__m256i v[4], __m256i a, __m256i b, __m256i c, __
 }
 
 // Adds a term. False where there is no room.
-NYB_INLINE bool nyb_depthwise_term(nyb_depthwise_block *b, const nyb_depthwise_x86 x86, nyb_weight32 quad[4],
-                                   nyb_weight32 weight, size_t offset) {
+NYB_INLINE bool nyb_depthwise_term(nyb_depthwise_block *b, const nyb_depthwise_x86 x86, __m256i quad[4],
+                                   __m256i weight, size_t offset) {
     if (b->terms == NYB_TERMS) {
         return false;
     }
@@ -98,40 +91,59 @@ NYB_INLINE bool nyb_depthwise_term(nyb_depthwise_block *b, const nyb_depthwise_x
     return true;
 }
 
+// Adds the terms of a weight minus the zero point, which may be beyond int8: what int8 holds of it, then what
+// it holds of the rest, and so on. False where there is no room.
+NYB_INLINE bool nyb_depthwise_split(nyb_depthwise_block *b, const nyb_depthwise_x86 x86, __m256i quad[4],
+                                    __m256i weight, int32_t zero_point, size_t offset) {
+    const __m256i zero = _mm256_setzero_si256(), zero_points = _mm256_set1_epi16((int16_t)zero_point);
+    __m256i sign = _mm256_cmpgt_epi8(zero, weight);
+    __m256i low = _mm256_sub_epi16(_mm256_unpacklo_epi8(weight, sign), zero_points);
+    __m256i high = _mm256_sub_epi16(_mm256_unpackhi_epi8(weight, sign), zero_points);
+    for (;;) {
+        const __m256i part = _mm256_packs_epi16(low, high);
+        if (!nyb_depthwise_term(b, x86, quad, part, offset)) {
+            return false;
+        }
+        sign = _mm256_cmpgt_epi8(zero, part);
+        low = _mm256_sub_epi16(low, _mm256_unpacklo_epi8(part, sign));
+        high = _mm256_sub_epi16(high, _mm256_unpackhi_epi8(part, sign));
+        const __m256i rest = _mm256_or_si256(low, high);
+        if (_mm256_testz_si256(rest, rest) != 0) {
+            return true;
+        }
+        b->further = true;
+    }
+}
+
 // Reads the weights of the block's channels. False where they are more terms than it has room for.
 NYB_INLINE bool nyb_depthwise_terms(nyb_depthwise_block *b, const nyb_depthwise_args *args,
                                     const nyb_depthwise_x86 x86, const int panels) {
     const uint32_t height = args->window_height, width = args->window_width;
     const uint64_t taps = (uint64_t)height * width;
     const int8_t *w = args->weights + b->first * taps;
-    const __m256i zero_point = _mm256_set1_epi16((int16_t)args->weight_zero_point);
-    const __m256i zero = _mm256_setzero_si256();
-    const nyb_weight32 none = {zero, zero};
-    nyb_weight32 quad[4];
+    __m256i quad[4];
+    uint32_t i = 0, k = 0;
     b->terms = 0;
     b->further = false;
-    for (uint32_t t = 0; t < taps; t++) {
-        const uint32_t i = height == 3 ? t % 3 : t / width, k = height == 3 ? t / 3 : t % width;
+    for (uint64_t t = 1; t <= taps; t++) {
         const size_t offset = i * args->tap_line + k * args->tap_pixel;
         const int8_t *tap = w + ((size_t)i * width + k) * NYB_DEPTHWISE_NR;
-        const __m256i bytes = nyb_lanes(tap, taps * NYB_DEPTHWISE_NR, panels);
-        const __m256i sign = _mm256_cmpgt_epi8(zero, bytes);
-        nyb_weight32 rest = {_mm256_sub_epi16(_mm256_unpacklo_epi8(bytes, sign), zero_point),
-                             _mm256_sub_epi16(_mm256_unpackhi_epi8(bytes, sign), zero_point)};
-        for (bool more = true; more;) {
-            const nyb_weight32 part = x86.part(rest);
-            if (!nyb_depthwise_term(b, x86, quad, part, offset)) {
-                return false;
-            }
-            rest.low = _mm256_sub_epi16(rest.low, part.low);
-            rest.high = _mm256_sub_epi16(rest.high, part.high);
-            const __m256i left = _mm256_or_si256(rest.low, rest.high);
-            more = args->weight_zero_point != 0 && _mm256_testz_si256(left, left) == 0;
-            b->further |= more;
+        const __m256i weight = nyb_lanes(tap, taps * NYB_DEPTHWISE_NR, panels);
+        if (!(args->weight_zero_point == 0
+                  ? nyb_depthwise_term(b, x86, quad, weight, offset)
+                  : nyb_depthwise_split(b, x86, quad, weight, args->weight_zero_point, offset))) {
+            return false;
         }
-        const bool last = t + 1 == taps || (height == 3 && i == 2); // of a column, or of all
-        while (last && b->terms % 4 != 0) {
-            nyb_depthwise_term(b, x86, quad, none, offset);
+        const bool column = height == 3 && i == 2;
+        while ((column || t == taps) && b->terms % 4 != 0) {
+            nyb_depthwise_term(b, x86, quad, _mm256_setzero_si256(), offset);
+        }
+        if (height == 3) { // column by column
+            k += column;
+            i = column ? 0 : i + 1;
+        } else {
+            k = k + 1 < width ? k + 1 : 0;
+            i += k == 0;
         }
     }
     return true;
@@ -242,8 +254,9 @@ NYB_INLINE void nyb_depthwise_3x3(const nyb_depthwise_block *b, const nyb_depthw
                                   const nyb_scaling scaling, const int panels, const int count,
                                   const int stride) {
     __m256i acc[2][4];
-    const int vectors = 4 / x86.passes;
-    NYB_EACH (pass, x86.passes) {
+    const int passes = panels == 4 ? x86.passes : 1; // loads of several pixels are dear
+    const int vectors = 4 / passes;
+    NYB_EACH (pass, passes) {
         const int first = pass * vectors;
         __asm__ volatile("" ::: "memory"); // or compilers keep the columns of the first pass on the stack
         NYB_EACH (i, count) {
