@@ -106,9 +106,8 @@ def _networks(models: Path | None, files: tuple[Path, ...], wanted: str, scratch
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path(tempfile.gettempdir()) / "nybble-cpuid-mask",
-    show_default=True,
-    help="Where --mask-avx512 keeps what it found in the libraries.",
+    default=Path.home() / ".cache" / "nybble-benchmarks",
+    help="Where --mask-avx512 keeps what it found in the libraries; ~/.cache/nybble-benchmarks by default.",
 )
 @click.option(
     "--json", "history", type=click.Path(path_type=Path, dir_okay=False), help="Append the run to this file."
