@@ -183,7 +183,7 @@ static void mul_once(const void *context) {
 }
 
 static void elementwise_bench(check *c, const void *record) {
-    static const uint32_t shapes[][2] = {{1, 16384}, {196, 24}, {49, 576}};
+    static const uint32_t shapes[][2] = {{1, 16384}, {196, 16}, {196, 24}, {196, 240}, {49, 576}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         elementwise_case e;
         draw_case(c, record, shapes[i][0], shapes[i][1], APART, CHECK_GUARD_BEFORE, &e);

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nybble import ops
@@ -25,6 +25,7 @@ def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
     assert_equals_oracle(op_name, dtype)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_core_equals_meaning(data: st.DataObject) -> None:
     shapes = data.draw(drawing.broadcast_shapes())
@@ -56,13 +57,37 @@ def _two_scales() -> Graph:
     return single(ops.Add(), inputs, drawing.tensor("y", (2, 3), Quantization.per_tensor(0.05, 3)))
 
 
-def test_frequent_ties_have_no_linear_form() -> None:
-    tensors = [drawing.tensor(name, (2,), Quantization.per_tensor(0.5, 0)) for name in "ab"]
-    y = drawing.tensor("y", (2,), Quantization.per_tensor(1.0, 0))
-    [node] = compile_graph(single(ops.Add(), tensors, y)).nodes
-    assert node.fields["linear"] is None  # -1/2 is rounded to -1, and 1/2 to 1
-    [node] = compile_graph(single(ops.Add(rounding=Rounding.SINGLE), tensors, y)).nodes
-    assert node.fields["linear"] == {"slope1": 1 << 27, "slope2": 1 << 27, "round": 1 << 27}
+def _linear(scale1: float, scale2: float, scale: float, rounding: Rounding) -> dict[str, int] | None:
+    scales = {"a": scale1, "b": scale2}
+    inputs = [drawing.tensor(n, (2,), Quantization.per_tensor(s, 0)) for n, s in scales.items()]
+    y = drawing.tensor("y", (2,), Quantization.per_tensor(scale, 0))
+    [node] = compile_graph(single(ops.Add(rounding=rounding), inputs, y)).nodes
+    linear: dict[str, int] | None = node.fields["linear"]
+    return linear
+
+
+def test_ties_away_from_zero_take_larger_slopes() -> None:
+    half = {"slope1": 1 << 27, "slope2": 1 << 27, "round": 1 << 27}
+    assert _linear(0.5, 0.5, 1.0, Rounding.SINGLE) == half
+    larger = _linear(0.5, 0.5, 1.0, Rounding.DOUBLE)
+    assert larger is not None
+    assert larger["slope1"] > half["slope1"]
+
+
+def test_large_slopes_have_no_linear_form() -> None:
+    assert _linear(0.5, 0.5, 0.125, Rounding.DOUBLE) is None
+
+
+def test_a_neighbour_of_the_nearest_slopes_may_serve() -> None:
+    # From a MobileNetV2: one sum passes the border between two steps with the nearest slopes.
+    scales = {"a": (0.06442804634571075, -10), "b": (0.04754212126135826, -9)}
+    inputs = [drawing.tensor(n, (256, 256), Quantization.per_tensor(*q)) for n, q in scales.items()]
+    y = drawing.tensor("y", (256, 256), Quantization.per_tensor(0.07903602719306946, 0))
+    graph = single(ops.Add(), inputs, y)
+    [node] = compile_graph(graph).nodes
+    nearest = round(scales["a"][0] / 0.07903602719306946 * (1 << 28))
+    assert abs(node.fields["linear"]["slope1"] - nearest) < 64
+    load_nyb(changed(graph)).verify()
 
 
 @pytest.mark.parametrize("member", ["slope1", "slope2", "round"])

@@ -7,13 +7,13 @@ x1, x2 int8, broadcast as numpy does -> int8:
     s2 = requantize((x2 - zero_point2) << 20, scale2 / (2 * max(scale1, scale2)))
     y  = clamp(requantize(s1 + s2, 2 * max(scale1, scale2) / (2^20 * scale_y)) + zero_point_y)
 
-Where one step gives the same for all 65,536 pairs of inputs (everywhere but where the scales are equal or a power
-of two apart, so that ties are frequent and rounded away from zero), the file holds that as well, and the core computes
+Where one step gives the same for all 65,536 pairs of inputs, the file holds that as well, and the core computes
 
-    y  = clamp(((x1 - zero_point1) * slope1 + (x2 - zero_point2) * slope2 + round) >> 28) + zero_point_y)
+    y  = clamp((((x1 - zero_point1) * slope1 + (x2 - zero_point2) * slope2 + round) >> 28) + zero_point_y)
 
-with slopes of scale / scale_y * 2^28: the roundings on the way move a sum by about 2^-20 of a step, and 65,536
-sums come seldom so close to the border between two steps.
+with slopes of about scale / scale_y * 2^28. The roundings on the way move a sum by some 2^-20 of a step, and
+65,536 sums seldom come so close to the border between two steps; ties, which are rounded away from zero, want
+slopes that are a trace too large. So there nearly always is such a form for slopes below 4.
 
 Source: AddElementwise, tensorflow/lite/kernels/internal/reference/integer_ops/add.h; parameters:
 PrepareGeneralOp in kernels/add.cc (doubles from float32 scales), kernels/sub.cc likewise.
@@ -43,6 +43,9 @@ from .requantize import (
 
 #: Fraction bits of the sum in one step.
 _LINEAR_BITS = 28
+
+#: So far from the nearest slopes others are tried where those fail.
+_NEIGHBOURS = 16
 
 
 def broadcast_shape(inputs: Sequence[Tensor]) -> tuple[int, ...]:
@@ -136,19 +139,30 @@ class Add(Combination):
         common = math.ldexp(m, self.left_shift + _LINEAR_BITS - s)
         slope1 = round(math.ldexp(m1, -s1) * common)
         slope2 = round(math.ldexp(m2, -s2) * common) * self.sign
-        if max(abs(slope1), abs(slope2)) >= 1 << 30:
+        if max(abs(slope1), abs(slope2)) + _NEIGHBOURS >= 1 << 30:
             return None
-        exact = (x1 - inputs[0].zero_point) * slope1 + (x2 - inputs[1].zero_point) * slope2
+        d1, d2 = x1 - inputs[0].zero_point, x2 - inputs[1].zero_point
         # `round` is at least `first` and at most `last` for every pair; a clamped result bounds it from one side.
-        first = ((y - output.zero_point) << _LINEAR_BITS) - exact
-        last = first + (1 << _LINEAR_BITS) - 1
-        half = 1 << (_LINEAR_BITS - 1)
-        at_least = int(first[y > low].max(initial=0))
-        at_most = int(last[y < high].min(initial=2 * half))
-        if at_least > at_most:
+        first = ((y - output.zero_point) << _LINEAR_BITS) - d1 * slope1 - d2 * slope2
+        last = np.where(y < high, first + (1 << _LINEAR_BITS) - 1, 1 << _LINEAR_BITS)
+        first = np.where(y > low, first, 0)
+        change = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1)
+        if int(first.max()) <= int(last.min()):
+            change = np.zeros(1, np.int64)
+        # Bounds of `round` for all changes of the slopes; those of slope2 are looked at for each x1 first.
+        least = np.stack([(first - d2 * c).max(axis=1) for c in change])
+        most = np.stack([(last - d2 * c).min(axis=1) for c in change])
+        at_least = np.stack([(least - d1[:, 0] * c).max(axis=1) for c in change])
+        at_most = np.stack([(most - d1[:, 0] * c).min(axis=1) for c in change])
+        room = at_most - at_least
+        best = np.unravel_index(int(room.argmax()), room.shape)
+        if room[best] < 0:
             return None
-        nearest = half if at_least <= half <= at_most else (at_least + at_most) // 2
-        return {"slope1": slope1, "slope2": slope2, "round": nearest}
+        return {
+            "slope1": slope1 + int(change[best[0]]),
+            "slope2": slope2 + int(change[best[1]]),
+            "round": int(np.clip(1 << (_LINEAR_BITS - 1), at_least[best], at_most[best])),
+        }
 
 
 @dataclass(frozen=True)
