@@ -12,7 +12,7 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
         return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
     }
     const nyb_weights *w = &matmul->weights;
-    matmul->gemm = nyb_gemm_pick(cpu, w->bits, w->nr, w->kr, w->scale_group != 0);
+    matmul->gemm = nyb_gemm_pick(cpu, w->bits, w->nr, w->kr, w->scale_group != 0, w->pairs);
     if (matmul->gemm == NULL) {
         return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
                         "weights: a layout with a gemm in this build", 0, (int64_t)w->nr * 100 + w->kr);

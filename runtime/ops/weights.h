@@ -21,6 +21,7 @@ typedef struct nyb_weights {
     uint32_t depth;
     int32_t zero_point;
     int32_t minimum; // no weight as stored is smaller
+    uint32_t pairs;     // the certificate's bound of |w[k]| + |w[k + 1]|, k even; a lie costs right results
     size_t group_bytes; // packed weights of one group
 } nyb_weights;
 

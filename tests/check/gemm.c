@@ -5,6 +5,7 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { EDGES = 6 }; // sizes that `edge` knows
@@ -133,6 +134,12 @@ static void draw_weights(check *c, gemm_case *g, check_pattern pattern, check_pl
     const size_t count = (size_t)args->columns * args->depth;
     int32_t *plain = check_memory_place(&memory_plain, count * sizeof(int32_t), place);
     check_draw(c, pattern, -half, half - 1, plain, count);
+    for (size_t at = 0; at < count; at++) {
+        // The second of a pair gives way, unless the row takes any.
+        const int32_t first = at % args->depth % 2 ? abs(plain[at - 1]) : 0;
+        const int32_t room = (int32_t)g->row->pairs - first;
+        plain[at] = plain[at] > room ? room : (plain[at] < -room ? -room : plain[at]);
+    }
     const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, nr, kr);
     const size_t channels_bytes = (size_t)panels(g) * nr * sizeof(int32_t);
     uint8_t *weights = check_memory_place(&memory_weights, panels(g) * panel_bytes, place);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/gemm.h"
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups)                                                \
-    {#name, needs, bits, nr, kr, mr, &nyb_form_##form, groups, nyb_gemm_##name},
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
+    {#name, needs, bits, nr, kr, mr, &nyb_form_##form, groups, pairs, nyb_gemm_##name},
 const nyb_gemm_variant nyb_gemm_variants[] = {
 #include "kernels/gemm/variants.inc"
-    {NULL, 0, 0, 0, 0, 0, NULL, false, NULL},
+    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL},
 };
 #undef NYB_GEMM
 
 const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
-                                      bool scale_groups) {
+                                      bool scale_groups, uint32_t pairs) {
     for (const nyb_gemm_variant *v = nyb_gemm_variants; v->name != NULL; v++) {
         if ((v->needs & ~cpu) == 0 && v->weight_bits == bits && v->nr == nr && v->kr == kr &&
-            (v->scale_groups || !scale_groups)) {
+            (v->scale_groups || !scale_groups) && pairs <= v->pairs) {
             return v;
         }
     }

@@ -51,6 +51,9 @@ typedef struct nyb_gemm_args {
     size_t c_stride;
 } nyb_gemm_args;
 
+// Pairs of any int8, and those whose products with two u8 fit 16 bits: 255 * 128 < 2^15.
+enum { NYB_PAIRS_ANY = 256, NYB_PAIRS_S16 = 128 };
+
 typedef void (*nyb_gemm_fn)(const nyb_gemm_args *args);
 
 typedef struct nyb_gemm_variant {
@@ -62,18 +65,21 @@ typedef struct nyb_gemm_variant {
     uint8_t mr; // rows that it prefers to get a multiple of
     const nyb_form *form;
     bool scale_groups; // takes scale_group > 0
+    uint32_t pairs;    // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
     nyb_gemm_fn run;
 } nyb_gemm_variant;
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups) void nyb_gemm_##name(const nyb_gemm_args *args);
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
+    void nyb_gemm_##name(const nyb_gemm_args *args);
 #include "kernels/gemm/variants.inc"
 #undef NYB_GEMM
 
 // All variants of this build, best first for each number of bits, ended by a row without a name.
 extern const nyb_gemm_variant nyb_gemm_variants[];
 
-// The best variant for weights of this layout on a CPU with these features; NULL where there is none.
+// The best variant for weights of this layout, and with pairs of at most `pairs`, on a CPU with these
+// features; NULL where there is none.
 const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
-                                      bool scale_groups);
+                                      bool scale_groups, uint32_t pairs);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX2: vpmaddwd over widened activations for 8 bits, vpmaddubsw with 16-bit sums for 4 and 2 bits.
+// AVX2: vpmaddwd over widened activations for 8 bits, vpmaddubsw where pairs of products fit 16 bits: 8 bits
+// with a certificate, and with 16-bit sums of several pairs 4 and 2 bits.
 #include "kernels/gemm/gemm_x86.h"
 
 // Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even
@@ -27,6 +28,36 @@ NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const
                 const __m256i second = _mm256_set1_epi32(nyb_load32(row[i] + at + 4));
                 c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(first, even));
                 c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(second, odd));
+            }
+        }
+    }
+    NYB_EACH (i, rows) {
+        sums[i] = c[i];
+    }
+}
+
+// Exact where the products of two k fit 16 bits.
+NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                           uint32_t count, __m256i *sums, int rows, int panels) {
+    const size_t stretch = 4 * (size_t)nyb_packed_steps(args->segment, 8, 4);
+    const __m256i ones = _mm256_set1_epi16(1);
+    const uint8_t *w = strip->weights;
+    (void)panels;
+    __m256i c[NYB_TILE_ROWS];
+    NYB_EACH (i, rows) {
+        c[i] = strip->start[0];
+    }
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row[NYB_TILE_ROWS];
+        NYB_EACH (i, rows) {
+            row[i] = nyb_tile_row(args, a, count, i, s);
+        }
+        for (size_t at = 0; at < stretch; at += 4, w += 32) {
+            const __m256i v = nyb_load256(w);
+            NYB_EACH (i, rows) {
+                const __m256i u = _mm256_set1_epi32(nyb_load32(row[i] + at));
+                c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(_mm256_maddubs_epi16(u, v), ones));
+                NYB_IN_ORDER(c[i]);
             }
         }
     }
@@ -116,6 +147,10 @@ NYB_TILE(tile_w8, 2, 1)
 NYB_TILE(tile_w8, 4, 1)
 NYB_TILE(tile_w8, 6, 1)
 NYB_TILE(tile_w8, 8, 1)
+NYB_TILE(tile_pairs, 2, 1)
+NYB_TILE(tile_pairs, 4, 1)
+NYB_TILE(tile_pairs, 6, 1)
+NYB_TILE(tile_pairs, 8, 1)
 NYB_TILE(tile_w4, 2, 1)
 NYB_TILE(tile_w4, 4, 1)
 NYB_TILE(tile_w4, 6, 1)
@@ -127,6 +162,12 @@ NYB_TILE(tile_w2, 8, 1)
 
 void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {8, false, 8, 1, {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1, tile_w8_8x1}}};
+    nyb_x86_run(args, &gemm);
+}
+
+void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
+    static const nyb_x86_gemm gemm = {
+        8, true, 8, 1, {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}}};
     nyb_x86_run(args, &gemm);
 }
 
