@@ -81,9 +81,9 @@ static inline nyb_scaling nyb_scaling_of(const nyb_scale8 *scale, const nyb_requ
 
 // Any shift. AVX2 shifts 64-bit lanes right logically only: 2^62 is added first, which makes every product
 // positive, and 2^62 >> shift is taken off again. The result has its clamp and lacks its zero point, so that
-// nyb_narrow8 leaves it as it is. Rare, so it is not inlined.
-static __attribute__((noinline, unused)) __m256i nyb_scale8_wide(const nyb_scale8 *scale, __m256i acc,
-                                                                 const nyb_requantize *output) {
+// nyb_narrow8 leaves it as it is.
+static inline __attribute__((always_inline)) __m256i nyb_scale8_wide(const nyb_scale8 *scale, __m256i acc,
+                                                                     const nyb_requantize *output) {
     const __m256i high = _mm256_set1_epi64x(INT64_C(1) << 62);
     const __m256i sign = _mm256_srai_epi32(acc, 31);
     __m256i y[2];

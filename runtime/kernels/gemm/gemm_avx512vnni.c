@@ -146,15 +146,15 @@ static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sum
     }
 }
 
-// All rows of a strip, in tiles of even and nearly equal height.
+// All rows of a strip, in tiles of even height.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
                           const uint32_t bits) {
     __m512i sums[TILE_SUMS];
     uint32_t height;
     for (uint32_t m = 0; m < args->rows; m += height) {
         const uint32_t left = args->rows - m;
-        const uint32_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
-        height = (left + tiles - 1) / tiles;
+        // As many rows as there can be, but the last two tiles share what is left.
+        height = left >= 2 * TILE_ROWS ? TILE_ROWS : (left > TILE_ROWS ? (left + 1) / 2 : left);
         height += height % 2;
         const uint32_t count = height < left ? height : left;
         const uint8_t *const *a = args->a + m;

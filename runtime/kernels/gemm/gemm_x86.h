@@ -110,6 +110,13 @@ static void nyb_x86_epilogue(const nyb_gemm_args *args, const nyb_strip *strip, 
     }
 }
 
+// Rows of the next tile: as many as there can be, but the last two share what is left. Even, so that there
+// may be a row less.
+NYB_INLINE uint32_t nyb_tile_height(uint32_t left, uint32_t rows) {
+    const uint32_t height = left >= 2 * rows ? rows : (left > rows ? (left + 1) / 2 : left);
+    return height + height % 2;
+}
+
 static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g, uint32_t n,
                                uint32_t panels) {
     const uint32_t left = args->columns - n;
@@ -131,7 +138,7 @@ static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g,
     return s;
 }
 
-// All rows of each strip, in tiles of even and nearly equal height.
+// All rows of each strip.
 static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
     __m256i sums[NYB_TILE_ROWS * NYB_TILE_PANELS];
     uint32_t panels;
@@ -141,9 +148,7 @@ static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
         uint32_t height;
         for (uint32_t m = 0; m < args->rows; m += height) {
             const uint32_t left = args->rows - m;
-            const uint32_t tiles = (left + g->rows - 1) / g->rows;
-            height = (left + tiles - 1) / tiles;
-            height += height % 2;
+            height = nyb_tile_height(left, g->rows);
             const uint32_t count = height < left ? height : left;
             g->tile[panels - 1][height / 2 - 1](args, &strip, args->a + m, count, sums);
             nyb_x86_epilogue(args, &strip, sums, panels, m, count, args->c + m * args->c_stride + n);
