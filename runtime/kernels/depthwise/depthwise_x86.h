@@ -6,7 +6,8 @@
 // products. Unpacking and packing both work within halves of 16 bytes, so accumulator v has channels 4v to
 // 4v + 3 of either half, and the results come out in the order of the inputs.
 //
-// Windows of 3 lines take the 3 taps of a column together, so that neighbouring pixels share columns.
+// Windows of 3 lines take the 3 taps of a column together, so that neighbouring pixels share columns. The
+// fourth place of a column is free, or a fourth line's, which two output lines share.
 //
 // Inputs are made unsigned by adding 128, and 128 * sum of w is taken off the bias.
 #ifndef NYB_KERNELS_DEPTHWISE_X86_H
@@ -22,6 +23,7 @@ enum { NYB_TERMS = 128, NYB_QUADS = NYB_TERMS / 4, NYB_HALVES = 2 };
 
 typedef struct nyb_depthwise_block {
     __m256i weights[NYB_QUADS][4][NYB_HALVES]; // of four terms, as the products want them
+    __m256i lower[3][4][NYB_HALVES];           // columns of 3 x 3 weights, a line further down
     size_t offset[NYB_TERMS];                  // of a term's input from the first tap
     uint32_t terms;
     bool further;   // some tap has more than one term
@@ -138,6 +140,10 @@ NYB_INLINE bool nyb_depthwise_terms(nyb_depthwise_block *b, const nyb_depthwise_
         while ((column || t == taps) && b->terms % 4 != 0) {
             nyb_depthwise_term(b, x86, quad, _mm256_setzero_si256(), offset);
         }
+        if (column && k < 3) {
+            const __m256i lower[4] = {_mm256_setzero_si256(), quad[0], quad[1], quad[2]};
+            x86.quad(b->lower[k], lower);
+        }
         if (height == 3) { // column by column
             k += column;
             i = column ? 0 : i + 1;
@@ -248,46 +254,58 @@ NYB_INLINE void nyb_depthwise_any(const nyb_depthwise_block *b, const nyb_depthw
     nyb_depthwise_finish(b, args, p, acc, scaling, panels, edge);
 }
 
-// A window of 3 x 3: `count` blocks (1 or 2) whose pixels are `stride` columns apart.
+// A window of 3 x 3: `count` blocks (1 or 2) whose pixels are `stride` columns apart, of `lines` lines (1, or
+// 2 that are one apart).
 NYB_INLINE void nyb_depthwise_3x3(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
                                   const nyb_depthwise_x86 x86, nyb_depthwise_pixels *p,
-                                  const nyb_scaling scaling, const int panels, const int count,
-                                  const int stride) {
-    __m256i acc[2][4];
+                                  const nyb_scaling scaling, const int panels, const int lines,
+                                  const int count, const int stride) {
+    __m256i acc[2][2][4];
     const int passes = panels == 4 ? x86.passes : 1; // loads of several pixels are dear
     const int vectors = 4 / passes;
     NYB_EACH (pass, passes) {
         const int first = pass * vectors;
         __asm__ volatile("" ::: "memory"); // or compilers keep the columns of the first pass on the stack
-        NYB_EACH (i, count) {
-            NYB_EACH (v, vectors)
-                acc[i][first + v] = b->bias[first + v];
+        NYB_EACH (y, lines) {
+            NYB_EACH (i, count) {
+                NYB_EACH (v, vectors)
+                    acc[y][i][first + v] = b->bias[first + v];
+            }
         }
         NYB_EACH (column, 3 + (count - 1) * stride) {
             __m256i x[4];
-            NYB_EACH (i, 3) {
+            NYB_EACH (i, 2 + lines) {
                 const size_t offset = (size_t)i * args->tap_line + (size_t)column * args->tap_pixel;
                 x[i] = nyb_depthwise_load(b, args, p, offset, panels, false);
             }
-            nyb_interleave(x, x[0], x[1], x[2], x[2]);
+            nyb_interleave(x, x[0], x[1], x[2], x[1 + lines]);
             NYB_EACH (v, vectors) {
-                NYB_EACH (i, count) {
-                    const int k = column - i * stride;
-                    if (k >= 0 && k < 3) {
-                        acc[i][first + v] =
-                            x86.multiply(acc[i][first + v], x[first + v], b->weights[k][first + v]);
+                NYB_EACH (y, lines) {
+                    NYB_EACH (i, count) {
+                        const int k = column - i * stride;
+                        if (k >= 0 && k < 3) {
+                            acc[y][i][first + v] =
+                                x86.multiply(acc[y][i][first + v], x[first + v],
+                                             y == 0 ? b->weights[k][first + v] : b->lower[k][first + v]);
+                        }
                     }
                 }
             }
         }
-        NYB_EACH (i, count) {
-            NYB_EACH (v, vectors)
-                acc[i][first + v] =
-                    nyb_scale8_apply(&b->scale[first + v], acc[i][first + v], scaling, &b->narrow.output);
+        NYB_EACH (y, lines) {
+            NYB_EACH (i, count) {
+                NYB_EACH (v, vectors)
+                    acc[y][i][first + v] = nyb_scale8_apply(&b->scale[first + v], acc[y][i][first + v],
+                                                            scaling, &b->narrow.output);
+            }
         }
     }
     NYB_EACH (i, count) {
-        nyb_depthwise_store(b, args, p, nyb_narrow32(&b->narrow, acc[i]), panels, false);
+        nyb_depthwise_pixels at = *p;
+        NYB_EACH (y, lines) {
+            nyb_depthwise_store(b, args, &at, nyb_narrow32(&b->narrow, acc[y][i]), panels, false);
+            at.c += args->c_line;
+        }
         p->c += args->c_pixel;
     }
 }
@@ -302,30 +320,43 @@ NYB_INLINE nyb_depthwise_pixels nyb_depthwise_at(const nyb_depthwise_args *args,
     return p;
 }
 
-// stride: of the columns of a 3 x 3 window (1 or 2; 0: any), or -1 for any window.
+// One line of output, or two. stride: of the columns of a 3 x 3 window (1 or 2; 0: any), or -1 for any
+// window.
+NYB_INLINE void nyb_depthwise_line(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
+                                   const nyb_depthwise_x86 x86, uint32_t y, const nyb_scaling scaling,
+                                   const int panels, const bool edge, const int lines, const int stride) {
+    const uint32_t group = 4 / (uint32_t)panels;
+    const int8_t *x = args->x + y * args->x_line + b->first;
+    int8_t *c = args->c + y * args->c_line + b->first;
+    uint32_t left = args->pixels;
+    for (; stride > 0 && left >= 2; left -= 2, x += 2 * args->x_pixel, c += 2 * args->c_pixel) {
+        nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
+        nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, lines, 2, stride);
+    }
+    while (left > 0) {
+        nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
+        left -= p.count;
+        x += group * args->x_pixel;
+        c += group * args->c_pixel;
+        if (stride < 0) {
+            nyb_depthwise_any(b, args, x86, &p, scaling, panels, edge);
+        } else {
+            nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, lines, 1, 1);
+        }
+    }
+}
+
 NYB_INLINE void nyb_depthwise_lines(const nyb_depthwise_block *b, const nyb_depthwise_args *args,
                                     const nyb_depthwise_x86 x86, const nyb_scaling scaling, const int panels,
                                     const bool edge, const int stride) {
-    const uint32_t group = 4 / (uint32_t)panels;
-    for (uint32_t y = 0; y < args->lines; y++) {
-        const int8_t *x = args->x + y * args->x_line + b->first;
-        int8_t *c = args->c + y * args->c_line + b->first;
-        uint32_t left = args->pixels;
-        for (; stride > 0 && left >= 2; left -= 2, x += 2 * args->x_pixel, c += 2 * args->c_pixel) {
-            nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
-            nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, 2, stride);
+    uint32_t y = 0;
+    if ((stride == 0 || stride == 1) && args->x_line == args->tap_line) {
+        for (; args->lines - y >= 2; y += 2) {
+            nyb_depthwise_line(b, args, x86, y, scaling, panels, edge, 2, stride);
         }
-        while (left > 0) {
-            nyb_depthwise_pixels p = nyb_depthwise_at(args, x, c, left, panels);
-            left -= p.count;
-            x += group * args->x_pixel;
-            c += group * args->c_pixel;
-            if (stride < 0) {
-                nyb_depthwise_any(b, args, x86, &p, scaling, panels, edge);
-            } else {
-                nyb_depthwise_3x3(b, args, x86, &p, scaling, panels, 1, 1);
-            }
-        }
+    }
+    for (; y < args->lines; y++) {
+        nyb_depthwise_line(b, args, x86, y, scaling, panels, edge, 1, stride);
     }
 }
 
