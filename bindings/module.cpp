@@ -100,8 +100,8 @@ class Model {
     bool has_golden() const { return nyb_has_golden(&model_); }
     py::bytes bytes() const { return py::bytes(reinterpret_cast<const char *>(model_.data), model_.size); }
 
-    void verify(uint32_t cpu) const {
-        nyb_options options = {cpu, nullptr};
+    void verify(uint32_t cpu, bool prepack) const {
+        const nyb_options options = {cpu, nullptr, prepack};
         const size_t size = nyb_session_bytes(&model_, &options);
         const Memory arena = allocate(size);
         nyb_error why;
@@ -150,7 +150,7 @@ py::dict describe(const nyb_tensor &tensor) {
 
 class Session {
   public:
-    Session(std::shared_ptr<Model> model, uint32_t cpu, uint32_t threads)
+    Session(std::shared_ptr<Model> model, uint32_t cpu, uint32_t threads, bool prepack)
         : model_(std::move(model)), pool_(nullptr, nyb_pool_destroy) {
         if (threads > 1) {
             pool_.reset(nyb_pool_create(threads));
@@ -158,7 +158,7 @@ class Session {
                 throw std::runtime_error("cannot start " + std::to_string(threads) + " threads");
             }
         }
-        const nyb_options options = {cpu, pool_.get()};
+        const nyb_options options = {cpu, pool_.get(), prepack};
         arena_bytes_ = nyb_session_bytes(model_->get(), &options);
         arena_ = allocate(arena_bytes_);
         nyb_error why;
@@ -314,7 +314,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("resident_bytes", &nyb_resident_bytes);
     m.def("session_bytes", [](const Model &model, uint32_t cpu, uint32_t threads) {
         const nyb_parallel parallel = {nullptr, nullptr, threads, NYB_HANDOVER_NS};
-        const nyb_options options = {cpu, &parallel};
+        const nyb_options options = {cpu, &parallel, false};
         return nyb_session_bytes(model.get(), &options);
     });
     py::class_<Model, std::shared_ptr<Model>>(m, "Model")
@@ -324,7 +324,7 @@ PYBIND11_MODULE(_core, m) {
         .def("has_golden", &Model::has_golden)
         .def("verify", &Model::verify);
     py::class_<Session>(m, "Session")
-        .def(py::init<std::shared_ptr<Model>, uint32_t, uint32_t>())
+        .def(py::init<std::shared_ptr<Model>, uint32_t, uint32_t, bool>())
         .def("invoke", &Session::invoke)
         .def("run", &Session::run)
         .def("run_steps", &Session::run_steps)

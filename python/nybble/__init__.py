@@ -39,13 +39,21 @@ __all__ = [
 ]
 
 
-def load(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None) -> Session:
+def load(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    threads: int = 1,
+    cpu: str | None = None,
+    prepack: bool = False,
+) -> Session:
     """A session of a model, ready to run.
 
     source: path or bytes of a .nyb model (mapped) or of a quantized .tflite (converted on the fly).
     threads: how many threads an invocation uses; the outputs are the same bytes for any number.
     cpu: the highest CPU level to use ('scalar', 'avx2', 'neon', ...; ``cpu_levels()`` lists this machine's), for
     comparing them; None for the best.
+    prepack: rewrite weights at load where that makes layers faster; takes memory (``Session.arena_bytes``), and the
+    outputs are the same bytes. By default weights stay packed in the model.
 
     Raises ModelError, UnsupportedError, OSError, or ValueError for wrong options.
     """
@@ -58,7 +66,7 @@ def load(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str |
             head = file.read(8)[4:8]
     if head != b"NYB0":
         source = convert(source, golden=False)
-    return load_nyb(source, threads=threads, cpu=cpu)
+    return load_nyb(source, threads=threads, cpu=cpu, prepack=prepack)
 
 
 def __getattr__(name: str) -> object:

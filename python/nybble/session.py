@@ -111,7 +111,9 @@ class Session:
     while the network runs. A session pickles as its model and options, so process pools can ship it.
     """
 
-    def __init__(self, model: _core.Model, *, threads: int = 1, cpu: str | None = None) -> None:
+    def __init__(
+        self, model: _core.Model, *, threads: int = 1, cpu: str | None = None, prepack: bool = False
+    ) -> None:
         if not isinstance(threads, int) or threads < 1:
             raise ValueError(f"expected at least 1 thread, found {threads!r}")
         if cpu is not None and cpu not in cpu_levels():
@@ -121,13 +123,14 @@ class Session:
         self._model = model
         self._threads = threads
         self._cpu = cpu
+        self._prepack = prepack
         self._bits = _core.cpu_detect() if cpu is None else _core.cpu_parse(cpu)
-        self._core = _core.Session(model, self._bits, threads)
+        self._core = _core.Session(model, self._bits, threads, prepack)
         self._inputs = tuple(_port(p) for p in self._core.inputs())
         self._outputs = tuple(_port(p) for p in self._core.outputs())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._model.bytes(), self._threads, self._cpu)
+        return _restore, (self._model.bytes(), self._threads, self._cpu, self._prepack)
 
     def __repr__(self) -> str:
         ports = ", ".join(f"{p.name} {p.dtype}{list(p.shape)}" for p in (*self._inputs, *self._outputs))
@@ -145,7 +148,7 @@ class Session:
 
     @property
     def arena_bytes(self) -> int:
-        """Bytes of the whole arena: activations, plans and scratch memory."""
+        """Bytes of the whole arena: activations, plans, prepacked weights and scratch memory."""
         return int(self._core.arena_bytes)
 
     @property
@@ -283,16 +286,22 @@ class Session:
         Raises ModelError.
         """
         try:
-            self._model.verify(self._bits)
+            self._model.verify(self._bits, self._prepack)
         except _core.ModelFault as error:
             raise ModelError(str(error)) from None
 
 
-def _restore(data: bytes, threads: int, cpu: str | None) -> Session:
-    return load_nyb(data, threads=threads, cpu=cpu)
+def _restore(data: bytes, threads: int, cpu: str | None, prepack: bool) -> Session:
+    return load_nyb(data, threads=threads, cpu=cpu, prepack=prepack)
 
 
-def load_nyb(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: str | None = None) -> Session:
+def load_nyb(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    threads: int = 1,
+    cpu: str | None = None,
+    prepack: bool = False,
+) -> Session:
     """A session of a .nyb model: a path (mapped, nothing is copied) or its bytes."""
     what = "model"
     try:
@@ -303,4 +312,4 @@ def load_nyb(source: str | os.PathLike[str] | bytes, *, threads: int = 1, cpu: s
             model = _core.Model.from_path(os.fspath(source))
     except _core.ModelFault as error:
         raise ModelError(f"{what}: {error}") from None
-    return Session(model, threads=threads, cpu=cpu)
+    return Session(model, threads=threads, cpu=cpu, prepack=prepack)

@@ -114,6 +114,7 @@ typedef struct nyb_parallel {
 typedef struct nyb_options {
     uint32_t cpu; // NYB_CPU_ bits that may be used; may describe another machine when measuring
     const nyb_parallel *parallel; // or NULL
+    bool prepack; // rewrite weights at init where that is faster: more memory, the same outputs
 } nyb_options;
 
 // A network ready to run. Everything it needs lives in the arena.

@@ -155,8 +155,9 @@ static void print_ceilings_json(const report *r) {
 static void print_json(const report *r) {
     fputs("{\n  \"file\": ", stdout);
     text_json(r->m->path, strlen(r->m->path));
-    printf(",\n  \"cpu\": \"%s\",\n  \"threads\": %lu,\n  \"runs\": %lu,\n", cpu_level(r->m->options.cpu),
-           (unsigned long)r->threads, (unsigned long)r->runs);
+    printf(",\n  \"cpu\": \"%s\",\n  \"threads\": %lu,\n  \"prepack\": %s,\n  \"runs\": %lu,\n",
+           cpu_level(r->m->options.cpu), (unsigned long)r->threads,
+           r->m->options.prepack ? "true" : "false", (unsigned long)r->runs);
     printf("  \"median_ns\": %llu,\n  \"min_ns\": %llu,\n  \"max_ns\": %llu,\n",
            (unsigned long long)r->whole.median, (unsigned long long)r->whole.minimum,
            (unsigned long long)r->whole.maximum);
@@ -186,8 +187,9 @@ static void print_json(const report *r) {
 }
 
 static void print_table(const report *r) {
-    printf("%s: %lu runs, %s, threads: %lu\n", r->m->path, (unsigned long)r->runs,
-           cpu_level(r->m->options.cpu), (unsigned long)r->threads);
+    printf("%s: %lu runs, %s, threads: %lu%s\n", r->m->path, (unsigned long)r->runs,
+           cpu_level(r->m->options.cpu), (unsigned long)r->threads,
+           r->m->options.prepack ? ", prepacked" : "");
     printf("median %llu ns, min %llu ns, max %llu ns; %.3f GMAC/s\n", (unsigned long long)r->whole.median,
            (unsigned long long)r->whole.minimum, (unsigned long long)r->whole.maximum,
            gmacs(r->macs, r->whole.median));
@@ -226,6 +228,7 @@ int bench_run(const command *self, int count, char **arguments) {
          .flag = &explained},
         THREADS_OPTION(here),
         CPU_OPTION(here),
+        PREPACK_OPTION(here),
         {"--json", NULL, "print JSON", .flag = &json},
         {.name = NULL},
     };

@@ -52,11 +52,14 @@ bool options_read(const command *self, const option *options, int *count, char *
 typedef struct machine {
     uint32_t threads;
     const char *cpu;
+    bool prepack;
 } machine;
 
-#define MACHINE_DEFAULT {1, NULL}
+#define MACHINE_DEFAULT {1, NULL, false}
 #define THREADS_OPTION(machine)                                                                              \
     {"--threads", "N", "threads (1)", .number = &(machine).threads, .maximum = 256}
+#define PREPACK_OPTION(machine)                                                                              \
+    {"--prepack", NULL, "rewrite weights at load: faster layers, more memory", .flag = &(machine).prepack}
 #define CPU_OPTION(machine)                                                                                  \
     {"--cpu", "LEVEL", "highest CPU level to use (the best; see nyb doctor)", .text = &(machine).cpu}
 

@@ -81,6 +81,7 @@ static int start(loaded *m, uint32_t threads) {
 int model_load(loaded *m, const char *path, const machine *machine) {
     memset(m, 0, sizeof *m);
     m->path = path;
+    m->options.prepack = machine->prepack;
     int code = choose_cpu(machine->cpu, &m->options.cpu);
     if (code == EXIT_OK) {
         code = start(m, machine->threads);

@@ -139,6 +139,7 @@ int run_run(const command *self, int count, char **arguments) {
          .number = &top, .maximum = 1000000},
         THREADS_OPTION(here),
         CPU_OPTION(here),
+        PREPACK_OPTION(here),
         {.name = NULL},
     };
     loaded m;

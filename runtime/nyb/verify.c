@@ -26,7 +26,7 @@ static int verify(loaded *m, const machine *here) {
 
 int verify_run(const command *self, int count, char **arguments) {
     machine here = MACHINE_DEFAULT;
-    const option options[] = {THREADS_OPTION(here), CPU_OPTION(here), {.name = NULL}};
+    const option options[] = {THREADS_OPTION(here), CPU_OPTION(here), PREPACK_OPTION(here), {.name = NULL}};
     loaded m;
     int code;
     if (!options_read(self, options, &count, arguments, &code)) {

@@ -37,6 +37,14 @@ uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *tensor) 
     return setup->arena != NULL ? setup->arena + tensor->arena : NULL;
 }
 
+void *nyb_keep(const nyb_setup *setup, uint64_t bytes) {
+    nyb_kept *kept = setup->kept;
+    const uint64_t limit = UINT64_C(1) << 62;
+    const uint64_t at = (kept->bytes + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT;
+    kept->bytes = at > limit || bytes > limit ? UINT64_MAX - NYB_ALIGNMENT : at + bytes;
+    return kept->base != NULL ? kept->base + at : NULL;
+}
+
 nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected,
                          int64_t found) {
     return nyb_fail(why, NYB_ERROR_FORMAT, node->index, -1, what, expected, found);

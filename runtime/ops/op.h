@@ -23,12 +23,22 @@ typedef struct nyb_node {
     nyb_vector outputs;
 } nyb_node;
 
+// Memory of a session that operators keep from init on.
+typedef struct nyb_kept {
+    uint8_t *base; // NULL while only measuring
+    uint64_t bytes;
+} nyb_kept;
+
 // Where a session is being built. arena: NULL while only measuring; plans then hold pointers that nobody
 // follows.
 typedef struct nyb_setup {
     uint8_t *arena;
     const nyb_options *options;
+    nyb_kept *kept; // valid during plan only
 } nyb_setup;
+
+// `bytes` of the session's own memory, aligned to NYB_ALIGNMENT, for plan to fill; NULL while only measuring.
+void *nyb_keep(const nyb_setup *setup, uint64_t bytes);
 
 // What run gets besides its plan: scratch memory per thread (aligned to NYB_ALIGNMENT) and the threads.
 typedef struct nyb_run {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session's arena, in order: the activations, the steps (one per operator), the plans, the scratch memory.
+// A session's arena, in order: the activations, the steps (one per operator), the plans, what operators keep,
+// the scratch memory.
 #include "base/sha256.h"
 #include "model/verify.h"
 #include "ops/op.h"
@@ -14,6 +15,7 @@ struct nyb_step {
 typedef struct layout {
     uint64_t steps_at;
     uint64_t plans_at;
+    uint64_t kept_at;
     uint64_t scratch_at;
     uint64_t scratch_bytes; // per thread
     uint64_t total;
@@ -84,7 +86,8 @@ const char *nyb_label(const nyb_model *model, size_t i, uint32_t *length) {
 
 static layout measure(const nyb_model *model, const nyb_options *options) {
     _Alignas(16) uint8_t memory[NYB_PLAN_BYTES_MAX];
-    const nyb_setup setup = {NULL, options};
+    nyb_kept kept = {NULL, 0};
+    const nyb_setup setup = {NULL, options, &kept};
     layout result = {0};
     uint64_t plans = 0;
     for (uint32_t i = 0; i < model->operators; i++) {
@@ -97,10 +100,12 @@ static layout measure(const nyb_model *model, const nyb_options *options) {
     result.scratch_bytes = align(result.scratch_bytes);
     result.steps_at = align(model->arena_bytes);
     result.plans_at = align(result.steps_at + (uint64_t)model->operators * sizeof(struct nyb_step));
-    result.scratch_at = align(result.plans_at + plans);
-    // What comes before the scratch memory is below 2^48.
+    result.kept_at = align(result.plans_at + plans);
+    // What comes before is below 2^48.
+    const uint64_t limit = UINT64_C(1) << 62;
     const uint32_t threads = nyb_threads(options);
-    const bool fits = result.scratch_bytes <= (UINT64_C(1) << 62) / threads;
+    const bool fits = result.scratch_bytes <= limit / threads && kept.bytes <= limit;
+    result.scratch_at = fits ? align(result.kept_at + kept.bytes) : 0;
     result.total = fits ? result.scratch_at + result.scratch_bytes * threads : UINT64_MAX;
     return result;
 }
@@ -134,7 +139,8 @@ nyb_status nyb_session_init(nyb_session *session, const nyb_model *model, const 
     session->options = *options;
     // Outputs are the same bytes however they are computed, and so is what an operator never writes.
     memset(base, 0, (size_t)model->arena_bytes);
-    const nyb_setup setup = {base, &session->options};
+    nyb_kept kept = {base + sizes.kept_at, 0};
+    const nyb_setup setup = {base, &session->options, &kept};
     uint8_t *plan = base + sizes.plans_at;
     for (uint32_t i = 0; i < model->operators; i++) {
         const nyb_node node = nyb_node_at(model, i);
@@ -169,7 +175,7 @@ static nyb_tensor view(const nyb_session *session, uint32_t index) {
         return tensor;
     }
     const nyb_model *model = session->model;
-    const nyb_setup setup = {session->arena, &session->options};
+    const nyb_setup setup = {session->arena, &session->options, NULL};
     const nyb_table table = nyb_tensor_table(model, index);
     const nyb_vector name = nyb_get_vector(&table, NYB_TENSOR_NAME, 1);
     const nyb_table quantization = nyb_get_table(&table, NYB_TENSOR_QUANTIZATION);

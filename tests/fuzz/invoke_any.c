@@ -213,25 +213,26 @@ static void compare(const nyb_model *model, const nyb_options *options, const ui
 static void run_all(uint8_t *data, size_t size, const nyb_model *model) {
     static uint32_t three = 3;
     const nyb_parallel parallel = {run_backwards, &three, three, 0};
-    const nyb_options scalar = {0, NULL};
+    const nyb_options scalar = {0, NULL, false};
     uint8_t *wanted = outputs_of(model, &scalar, 0xAA);
     if (wanted == NULL) {
         return;
     }
     const size_t bytes = outputs_size(model);
-    compare(model, &(nyb_options){0, &parallel}, wanted, bytes);
+    compare(model, &(nyb_options){0, &parallel, false}, wanted, bytes);
     const uint32_t cpu = nyb_cpu_detect();
     const bool same_everywhere = keeps_certificates(model);
     for (uint32_t level = 1; level != 0; level <<= 1) {
         if ((cpu & level) != 0 && same_everywhere) {
-            compare(model, &(nyb_options){level, NULL}, wanted, bytes);
-            compare(model, &(nyb_options){level, &parallel}, wanted, bytes);
+            compare(model, &(nyb_options){level, NULL, false}, wanted, bytes);
+            compare(model, &(nyb_options){level, &parallel, false}, wanted, bytes);
+            compare(model, &(nyb_options){level, &parallel, true}, wanted, bytes);
         } else if ((cpu & level) != 0) {
-            free(outputs_of(model, &(nyb_options){level, NULL}, 0x55));
+            free(outputs_of(model, &(nyb_options){level, NULL, true}, 0x55));
         }
     }
     free(wanted);
-    verify(model, &(nyb_options){cpu, NULL});
+    verify(model, &(nyb_options){cpu, NULL, true});
     repair_hash(data, size, model);
     nyb_model repaired;
     nyb_error why;

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 )
 @execution_options
 @json_option
-def bench(model: Path, runs: int, explained: bool, threads: int, cpu: str | None, as_json: bool) -> None:
+def bench(
+    model: Path,
+    runs: int,
+    explained: bool,
+    threads: int,
+    cpu: str | None,
+    prepack: bool,
+    as_json: bool,
+) -> None:
     """Measure how long MODEL takes, operator by operator.
 
     The inputs are random; the time of an integer network does not depend on them. Operators are
@@ -43,16 +51,18 @@ def bench(model: Path, runs: int, explained: bool, threads: int, cpu: str | None
     from ..measure.explain import explain
     from ..session import cpu_levels
 
-    session, loading = measure_loading(as_nyb(model), threads=threads, cpu=cpu)
+    session, loading = measure_loading(as_nyb(model), threads=threads, cpu=cpu, prepack=prepack)
     result = benchmark(session, runs)
     level = cpu if cpu is not None else cpu_levels()[-1]
     explanation = explain(result, threads=threads, cpu=cpu) if explained else None
     if as_json:
         document = explanation.document(result.document()) if explanation else result.document()
-        print_json({"file": str(model), "cpu": level, "threads": threads, **loading.document(), **document})
+        options = {"file": str(model), "cpu": level, "threads": threads, "prepack": prepack}
+        print_json({**options, **loading.document(), **document})
         return
     times = result.invocation
-    click.echo(f"{model}: {runs} runs, {level}, {threads} thread{'s' if threads > 1 else ''}")
+    how = f"{level}, {threads} thread{'s' if threads > 1 else ''}{', prepacked' if prepack else ''}"
+    click.echo(f"{model}: {runs} runs, {how}")
     click.echo(
         f"median {duration_text(times.median)}, min {duration_text(times.minimum)}, "
         f"max {duration_text(times.maximum)}; {result.gmacs_per_second:.3f} GMAC/s"

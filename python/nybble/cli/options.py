@@ -21,7 +21,12 @@ def model_argument(command: Command) -> Command:
 
 
 def execution_options(command: Command) -> Command:
-    """--threads and --cpu, as nybble.load takes them."""
+    """--threads, --cpu and --prepack, as nybble.load takes them."""
+    command = click.option(
+        "--prepack",
+        is_flag=True,
+        help="Rewrite weights at load where that makes layers faster: more memory, the same outputs.",
+    )(command)
     command = click.option(
         "--cpu",
         metavar="LEVEL",

@@ -32,6 +32,7 @@ def run(
     force: bool,
     threads: int,
     cpu: str | None,
+    prepack: bool,
 ) -> None:
     """Run MODEL on files and print the best classes.
 
@@ -68,7 +69,7 @@ def run(
     if output is not None:
         check_destination(output, force=force)
     source = as_nyb(model)
-    session = load(source, threads=threads, cpu=cpu)
+    session = load(source, threads=threads, cpu=cpu, prepack=prepack)
     metadata = read_metadata(source if isinstance(source, bytes) else source.read_bytes())
     names = metadata.labels if labels is None else tuple(labels.read_text("utf-8").splitlines())
     samples = read_samples(inputs, session.inputs, metadata.preprocessing)

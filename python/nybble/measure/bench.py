@@ -107,18 +107,18 @@ class Benchmark:
 
 
 def measure_loading(
-    model: Path | bytes, *, threads: int = 1, cpu: str | None = None
+    model: Path | bytes, *, threads: int = 1, cpu: str | None = None, prepack: bool = False
 ) -> tuple[Session, Loading]:
     """Load a .nyb model some times over; returns the first session."""
     size = len(model) if isinstance(model, bytes) else model.stat().st_size
     before = resident_bytes()
-    session = load_nyb(model, threads=threads, cpu=cpu)
+    session = load_nyb(model, threads=threads, cpu=cpu, prepack=prepack)
     session.invoke()
     grown = max(0, resident_bytes() - before)
 
     def load() -> int:
         start = time.perf_counter_ns()
-        load_nyb(model, threads=threads, cpu=cpu)
+        load_nyb(model, threads=threads, cpu=cpu, prepack=prepack)
         return time.perf_counter_ns() - start
 
     times = [load() for _ in range(LOADS)]
