@@ -16,7 +16,8 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->outputs = nyb_get_u32(&table, NYB_WEIGHTS_OUTPUTS);
     weights->depth = nyb_get_u32(&table, NYB_WEIGHTS_DEPTH);
     weights->zero_point = nyb_get_i32(&table, NYB_WEIGHTS_ZERO_POINT);
-    weights->minimum = nyb_get_i32(&table, NYB_WEIGHTS_MINIMUM);
+    const int32_t minimum = nyb_get_i32(&table, NYB_WEIGHTS_MINIMUM);
+    weights->minimum = minimum < 0 ? minimum : INT8_MIN;
     weights->scale_group = nyb_get_u32(&table, NYB_WEIGHTS_SCALE_GROUP);
     const uint8_t *certificate = nyb_get_struct(&table, NYB_WEIGHTS_CERTIFICATE, NYB_CERTIFICATE_BYTES);
     weights->pairs = certificate ? nyb_member_u32(certificate, NYB_CERTIFICATE_PAIR_AT) : 256;

@@ -76,7 +76,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {'Quantization': {'scale': ('[fl
              'scale_group': ('uint', '0'),
              'scale_factors': ('Span', '0'),
              'certificate': ('Certificate', '0'),
-             'minimum': ('int', '-128')},
+             'minimum': ('int', '0')},
  'Conv2d': {'window': ('Window', '0'),
             'groups': ('uint', '1'),
             'pad_value': ('int', '0'),
