@@ -91,7 +91,7 @@ def read_regions(log: str) -> list[Region]:
     return [Region(int(total), functions.get(int(region), {})) for region, total in totals]
 
 
-def count(board: str, program: Path, plugin: Path, model: Path, cpu: str | None) -> Count:
+def count(board: str, program: Path, plugin: Path, model: Path, cpu: str | None, prepack: bool) -> Count:
     """Count one inference. cpu: a level below the board's best, or None."""
     emulator = json.loads((ROOT / f"boards/{board}/board.json").read_text())["qemu"]
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +100,8 @@ def count(board: str, program: Path, plugin: Path, model: Path, cpu: str | None)
             model.read_bytes() if model.suffix == ".nyb" else nybble.convert(model, golden=False)
         )
         options = ["-cpu", emulator["cpu"], "-plugin", plugin, "-d", "plugin", "-D", log]
-        levels = [cpu] if cpu else []
-        printed = command(emulator["program"], *options, program, file, *levels)
+        how = ([cpu] if cpu else []) + (["prepack"] if prepack else [])
+        printed = command(emulator["program"], *options, program, file, *how)
         inference, *regions = read_regions(log.read_text())
     operators = []
     for line, region in zip(printed.splitlines(), regions, strict=True):
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("boards", nargs="+", help="folders of boards/")
     parser.add_argument("--models", nargs="+", type=Path, required=True, help=".tflite, .onnx or .nyb")
     parser.add_argument("--cpu", help="a lower CPU level, such as scalar")
+    parser.add_argument("--prepack", action="store_true", help="weights in their fastest form")
     parser.add_argument("--operators", action="store_true", help="a line for each operator")
     parser.add_argument("--functions", action="store_true", help="the share of each function")
     parser.add_argument("--json", type=Path, help="file for all of it")
@@ -145,7 +146,7 @@ def main() -> None:
     for board in a.boards:
         program = build_program(board)
         for model in a.models:
-            counts.append(count(board, program, plugin, model.resolve(), a.cpu))
+            counts.append(count(board, program, plugin, model.resolve(), a.cpu, a.prepack))
             print_count(counts[-1], a.operators, a.functions)
     if a.json:
         a.json.write_text(json.dumps([asdict(c) for c in counts], indent=1) + "\n")

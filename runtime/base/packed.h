@@ -25,4 +25,16 @@ static inline uint64_t nyb_panel_bytes(uint32_t k, uint32_t bits, uint32_t nr, u
     return (uint64_t)nyb_packed_steps(k, bits, kr) * nr * kr;
 }
 
+// Where the weight of channel n at k is, both within one group: the bytes of n and k summed, and the plane.
+static inline uint64_t nyb_packed_n(uint32_t depth, uint32_t bits, uint32_t nr, uint32_t kr, uint32_t n) {
+    return n / nr * nyb_panel_bytes(depth, bits, nr, kr) + (uint64_t)(n % nr) * kr;
+}
+static inline uint64_t nyb_packed_k(uint32_t bits, uint32_t nr, uint32_t kr, uint32_t k) {
+    const uint32_t step = kr * (8u / bits);
+    return (uint64_t)(k / step) * nr * kr + k % kr;
+}
+static inline uint32_t nyb_packed_plane(uint32_t bits, uint32_t kr, uint32_t k) {
+    return k % (kr * (8u / bits)) / kr;
+}
+
 #endif

@@ -156,8 +156,8 @@ static void print_json(const report *r) {
     fputs("{\n  \"file\": ", stdout);
     text_json(r->m->path, strlen(r->m->path));
     printf(",\n  \"cpu\": \"%s\",\n  \"threads\": %lu,\n  \"prepack\": %s,\n  \"runs\": %lu,\n",
-           cpu_level(r->m->options.cpu), (unsigned long)r->threads,
-           r->m->options.prepack ? "true" : "false", (unsigned long)r->runs);
+           cpu_level(r->m->options.cpu), (unsigned long)r->threads, r->m->options.prepack ? "true" : "false",
+           (unsigned long)r->runs);
     printf("  \"median_ns\": %llu,\n  \"min_ns\": %llu,\n  \"max_ns\": %llu,\n",
            (unsigned long long)r->whole.median, (unsigned long long)r->whole.minimum,
            (unsigned long long)r->whole.maximum);

@@ -1,23 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// 2D convolution as a gemm over patches. Meaning: python/nybble/ops/conv2d.py.
-#include "ops/matmul.h"
-#include "ops/windows.h"
+// 2D convolution as a gemm over windows, or as ops/winograd.c. Meaning: python/nybble/ops/conv2d.py.
+#include "ops/conv2d.h"
 
 // Fewer output channels for a task are not worth reading the input once more.
 enum { NARROWEST_SHARE = 32 };
 
-typedef struct conv2d_plan {
-    nyb_matmul matmul;
-    nyb_windows windows;
-    const int8_t *x;
-    int8_t *y;
-    uint32_t batches;
-    uint32_t groups;
-    uint32_t out_channels;
-    uint32_t columns; // output channels of one task, within a group
-} conv2d_plan;
-
-static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, nyb_error *why) {
+static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     memset(plan, 0, sizeof *plan);
@@ -66,7 +54,7 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, conv2d_plan *plan, ny
 }
 
 static nyb_status check(const nyb_node *node, nyb_error *why) {
-    conv2d_plan plan;
+    nyb_conv2d plan;
     return read(node, 0, &plan, why);
 }
 
@@ -74,12 +62,12 @@ static uint32_t blocks_of(const nyb_windows *w) {
     return w->out_height / w->lines + (w->out_height % w->lines != 0);
 }
 
-static size_t sums_bytes(const conv2d_plan *p) {
+static size_t sums_bytes(const nyb_conv2d *p) {
     const size_t rows = (size_t)p->windows.lines * p->windows.out_width;
     return p->matmul.weights.zero_point != 0 ? nyb_aligned(rows * sizeof(int32_t)) : 0;
 }
 
-static uint64_t nanoseconds(const conv2d_plan *p) {
+static uint64_t nanoseconds(const nyb_conv2d *p) {
     const uint64_t pixels = (uint64_t)p->batches * p->windows.out_height * p->windows.out_width;
     return nyb_macs_ns(pixels * p->out_channels * p->matmul.weights.depth, p->matmul.gemm->needs);
 }
@@ -87,7 +75,7 @@ static uint64_t nanoseconds(const conv2d_plan *p) {
 // Where there is more to read of weights than of the input, threads share the columns, so that each reads its
 // part of the weights; or else the lines, in blocks that give every thread as many lines, but for a
 // sixteenth.
-static void share(conv2d_plan *p, uint32_t threads) {
+static void share(nyb_conv2d *p, uint32_t threads) {
     const nyb_weights *w = &p->matmul.weights;
     nyb_windows *windows = &p->windows;
     const uint64_t input = (uint64_t)windows->height * windows->width * windows->per_group;
@@ -111,20 +99,24 @@ static void share(conv2d_plan *p, uint32_t threads) {
 }
 
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
-    conv2d_plan *p = memory;
+    nyb_conv2d *p = memory;
     read(node, setup->options->cpu, p, NULL);
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
+    size_t scratch = 0;
+    if (nyb_winograd_plan(p, node, setup, &scratch)) {
+        return scratch;
+    }
     nyb_windows_plan(&p->windows, nyb_matmul_block_bytes(&p->matmul));
     share(p, nyb_threads_for(setup->options, nanoseconds(p)));
-    const size_t scratch = nyb_windows_scratch(&p->windows);
+    scratch = nyb_windows_scratch(&p->windows);
     return scratch > SIZE_MAX - sums_bytes(p) ? SIZE_MAX : scratch + sums_bytes(p);
 }
 
 typedef struct conv2d_call {
-    const conv2d_plan *plan;
+    const nyb_conv2d *plan;
     const nyb_run *run;
     uint32_t shares; // of the columns of a group
 } conv2d_call;
@@ -132,7 +124,7 @@ typedef struct conv2d_call {
 // One block of output lines, a share of each group's channels.
 static void block(void *context, uint32_t index, uint32_t thread) {
     const conv2d_call *call = context;
-    const conv2d_plan *p = call->plan;
+    const nyb_conv2d *p = call->plan;
     const nyb_windows *windows = &p->windows;
     const nyb_weights *w = &p->matmul.weights;
     const uint32_t blocks = blocks_of(windows);
@@ -161,7 +153,11 @@ static void block(void *context, uint32_t index, uint32_t thread) {
 }
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
-    const conv2d_plan *p = plan_memory;
+    const nyb_conv2d *p = plan_memory;
+    if (p->winograd.kernel != NULL) {
+        nyb_winograd_run(p, run_context);
+        return;
+    }
     const nyb_windows *windows = &p->windows;
     const uint32_t outputs = p->matmul.weights.outputs;
     conv2d_call call = {p, run_context, outputs / p->columns + (outputs % p->columns != 0)};
@@ -170,16 +166,17 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
 }
 
 static const char *variant(const void *plan_memory) {
-    return ((const conv2d_plan *)plan_memory)->matmul.gemm->name;
+    const nyb_conv2d *p = plan_memory;
+    return p->winograd.kernel != NULL ? p->winograd.kernel->name : p->matmul.gemm->name;
 }
 
-_Static_assert(sizeof(conv2d_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
+_Static_assert(sizeof(nyb_conv2d) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");
 
 const nyb_op nyb_op_conv2d = {
     .kind = "Conv2d",
     .inputs_min = 1,
     .inputs_max = 1,
-    .plan_bytes = sizeof(conv2d_plan),
+    .plan_bytes = sizeof(nyb_conv2d),
     .check = check,
     .plan = plan,
     .run = run,

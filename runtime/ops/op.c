@@ -29,6 +29,13 @@ nyb_tensor_info nyb_node_input(const nyb_node *node, uint32_t i) { return info(n
 
 nyb_tensor_info nyb_node_output(const nyb_node *node, uint32_t i) { return info(node, node->outputs, i); }
 
+int32_t nyb_node_zero_point(const nyb_node *node) {
+    const nyb_table tensor = nyb_tensor_table(node->model, nyb_element_u32(node->model, node->inputs, 0));
+    const nyb_table quantization = nyb_get_table(&tensor, NYB_TENSOR_QUANTIZATION);
+    const nyb_vector zero = nyb_get_vector(&quantization, NYB_QUANTIZATION_ZERO_POINT, 4);
+    return (int32_t)nyb_element_u32(node->model, zero, 0);
+}
+
 uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *tensor) {
     if (tensor->arena == NYB_NO_ARENA) {
         // Constants are only read; the cast is undone by every operator that takes a const pointer.

@@ -75,6 +75,9 @@ nyb_node nyb_node_at(const nyb_model *model, uint32_t index);
 nyb_tensor_info nyb_node_input(const nyb_node *node, uint32_t i);
 nyb_tensor_info nyb_node_output(const nyb_node *node, uint32_t i);
 
+// Zero point of a node's first input, 0 where the file states none.
+int32_t nyb_node_zero_point(const nyb_node *node);
+
 // The bytes of a tensor in a session, or in the file for constants.
 uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *info);
 

@@ -21,6 +21,7 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->scale_group = nyb_get_u32(&table, NYB_WEIGHTS_SCALE_GROUP);
     const uint8_t *certificate = nyb_get_struct(&table, NYB_WEIGHTS_CERTIFICATE, NYB_CERTIFICATE_BYTES);
     weights->pairs = certificate ? nyb_member_u32(certificate, NYB_CERTIFICATE_PAIR_AT) : 256;
+    weights->bound = certificate ? nyb_member_u64(certificate, NYB_CERTIFICATE_ACCUMULATOR_AT) : UINT64_MAX;
     const uint32_t limit = UINT32_C(1) << 24;
     if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 ||
         weights->kr == 0 || layout[NYB_LAYOUT_ORDER_AT] != 0 || weights->outputs > limit ||

@@ -20,9 +20,10 @@ typedef struct nyb_weights {
     uint32_t padded_outputs; // outputs rounded up to nr
     uint32_t depth;
     int32_t zero_point;
-    int32_t minimum; // no weight as stored is smaller
+    int32_t minimum;    // no weight as stored is smaller
     uint32_t pairs;     // the certificate's bound of |w[k]| + |w[k + 1]|, k even; a lie costs right results
     size_t group_bytes; // packed weights of one group
+    uint64_t bound;     // certified: the sum of |weight| * |input - zero point| + |bias| is at most this
 } nyb_weights;
 
 // Reads and checks; false where sizes, layout or spans do not fit `groups` groups.

@@ -38,10 +38,9 @@ nyb_certified nyb_certify_describe(const nyb_node *node) {
 
 // The weight of channel n at k; both count within one group's packed weights.
 static int32_t weight(const nyb_weights *w, const uint8_t *data, uint32_t n, uint32_t k) {
-    const uint32_t step = w->kr * (8 / w->bits);
-    const size_t panel = (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
-    const size_t byte = n / w->nr * panel + ((size_t)(k / step) * w->nr + n % w->nr) * w->kr + k % w->kr;
-    return nyb_unpack(data[byte], w->bits, k % step / w->kr);
+    const uint64_t byte =
+        nyb_packed_n(w->depth, w->bits, w->nr, w->kr, n) + nyb_packed_k(w->bits, w->nr, w->kr, k);
+    return nyb_unpack(data[byte], w->bits, nyb_packed_plane(w->bits, w->kr, k));
 }
 
 static uint32_t magnitude(int32_t x) { return x < 0 ? (uint32_t)-x : (uint32_t)x; }
@@ -54,14 +53,6 @@ static int64_t scale_factor(const nyb_weights *w, uint32_t channel, uint32_t k) 
     const uint32_t scale_groups = (w->depth + w->scale_group - 1) / w->scale_group;
     return w
         ->factors[((size_t)(channel / w->nr) * scale_groups + k / w->scale_group) * w->nr + channel % w->nr];
-}
-
-// Zero point of a node's first input, 0 where the file states none.
-static int32_t input_zero_point(const nyb_node *node) {
-    const nyb_table tensor = nyb_tensor_table(node->model, nyb_element_u32(node->model, node->inputs, 0));
-    const nyb_table quantization = nyb_get_table(&tensor, NYB_TENSOR_QUANTIZATION);
-    const nyb_vector zero = nyb_get_vector(&quantization, NYB_QUANTIZATION_ZERO_POINT, 4);
-    return (int32_t)nyb_element_u32(node->model, zero, 0);
 }
 
 nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
@@ -82,7 +73,7 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
     const uint64_t accumulator = nyb_member_u64(stated, NYB_CERTIFICATE_ACCUMULATOR_AT);
     const uint32_t pair_limit = nyb_member_u32(stated, NYB_CERTIFICATE_PAIR_AT);
     const uint32_t quad_limit = nyb_member_u32(stated, NYB_CERTIFICATE_QUAD_AT);
-    const int32_t zero = input_zero_point(node);
+    const int32_t zero = nyb_node_zero_point(node);
     if (accumulator > INT32_MAX || zero < INT8_MIN || zero > INT8_MAX) {
         return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
                         "accumulators within int32, an int8 zero point", INT32_MAX, (int64_t)accumulator);

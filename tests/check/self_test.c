@@ -6,6 +6,8 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
+#include "kernels/winograd/winograd.h"
+#include "platform/platform.h"
 
 #include <stdio.h>
 
@@ -159,6 +161,39 @@ static void mul_sixteen_bits(const nyb_elements *e, const nyb_mul_args *args) {
     }
 }
 
+// Winograd has no portable row: the wrong ones call this machine's best, and there are none without one.
+static const nyb_winograd_variant *best_winograd;
+
+static void winograd_rounding(const nyb_winograd_args *args) {
+    nyb_winograd_args wrong = *args;
+    wrong.output.nudge = args->output.nudge ? 0 : INT32_C(1) << 30;
+    best_winograd->run(&wrong);
+}
+
+// As if a sum were one step off where a shift lost its last bit.
+static void winograd_off_by_one(const nyb_winograd_args *args) {
+    best_winograd->run(args);
+    if (args->height > 4 && args->width > 4 && args->outputs > 8 && args->c[8] < args->output.maximum) {
+        args->c[8]++;
+    }
+}
+
+static void winograd_writes_beyond(const nyb_winograd_args *args) {
+    best_winograd->run(args);
+    if (args->height * args->width > 0) {
+        args->c[((size_t)args->height * args->width - 1) * args->c_stride + args->outputs] = 0;
+    }
+}
+
+static void winograd_reads_beyond_x(const nyb_winograd_args *args) {
+    best_winograd->run(args);
+    if (args->height * args->width > 0) {
+        const size_t lines = 4 * (size_t)nyb_winograd_tiles(args->height) + 2;
+        const size_t pixels = 4 * (size_t)nyb_winograd_tiles(args->width) + 2;
+        sink = args->x[(lines - 1) * args->line + pixels * args->channels];
+    }
+}
+
 #define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, NYB_PAIRS_ANY, function}
 #define DEPTHWISE(function) {#function, 0, function}
 // The subtraction of lookup_avx2.c without its saturation: an index of 127 comes round again.
@@ -264,6 +299,17 @@ static const struct {
     {POOL_MAX(pool_reads_beyond), CHECK_CRASHED},
 };
 
+static const struct {
+    const char *name;
+    nyb_winograd_fn run;
+    check_outcome expected;
+} wrong_winograd[] = {
+    {"winograd_rounding", winograd_rounding, CHECK_DIFFERS},
+    {"winograd_off_by_one", winograd_off_by_one, CHECK_DIFFERS},
+    {"winograd_writes_beyond", winograd_writes_beyond, CHECK_CRASHED},
+    {"winograd_reads_beyond_x", winograd_reads_beyond_x, CHECK_CRASHED},
+};
+
 // 1 where the outcome is not the expected one.
 static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
                        uint64_t seed) {
@@ -279,6 +325,22 @@ static uint32_t expect(const check_family *family, const void *row, const char *
         printf("    %s\n    %s\n", c.failure, c.shape);
     }
     return found != expected;
+}
+
+static uint32_t test_winograd(uint64_t seed, uint32_t *tests) {
+    enum { WINOGRADS = sizeof wrong_winograd / sizeof wrong_winograd[0] };
+    best_winograd = nyb_winograd_pick(nyb_cpu_detect());
+    if (best_winograd == NULL) {
+        return 0;
+    }
+    uint32_t failed = 0;
+    for (size_t i = 0; i < WINOGRADS; i++) {
+        nyb_winograd_variant row = *best_winograd;
+        row.run = wrong_winograd[i].run;
+        failed += expect(&check_winograd, &row, wrong_winograd[i].name, wrong_winograd[i].expected, seed);
+    }
+    *tests += WINOGRADS;
+    return failed;
 }
 
 uint32_t check_self_test(uint64_t seed) {
@@ -314,7 +376,8 @@ uint32_t check_self_test(uint64_t seed) {
         failed +=
             expect(&check_pool, &wrong_pool[i].row, wrong_pool[i].row.name, wrong_pool[i].expected, seed);
     }
-    printf("%u as expected, %u not\n",
-           (uint32_t)(GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS) + 5 - failed, failed);
+    uint32_t tests = GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS + 5;
+    failed += test_winograd(seed, &tests);
+    printf("%u as expected, %u not\n", tests - failed, failed);
     return failed;
 }

@@ -79,7 +79,7 @@ def networks() -> Iterator[Network]:
 
 
 def compare(network: Network) -> Outcome:
-    """Convert and run one network on its stored inputs.
+    """Convert and run one network on its stored inputs, with weights in place and prepacked.
 
     Some are consecutive steps of a stream. What converts has no state, so that each step stands alone.
     """
@@ -90,11 +90,12 @@ def compare(network: Network) -> Outcome:
     with np.load(network.golden, allow_pickle=False) as stored:
         arrays = {key: stored[key] for key in stored.files}
     for cpu in nybble.cpu_levels():
-        for threads in (1, 2):
-            session = nybble.load(model, cpu=cpu, threads=threads)
+        for threads, prepack in ((1, False), (2, False), (2, True)):
+            session = nybble.load(model, cpu=cpu, threads=threads, prepack=prepack)
             different, total = _differences(session, arrays)
             if different:
-                return Outcome("different", f"{different} of {total} ({cpu}, {threads} threads)")
+                how = f"{cpu}, {threads} threads{', prepacked' if prepack else ''}"
+                return Outcome("different", f"{different} of {total} ({how})")
     return Outcome("equal")
 
 

@@ -47,7 +47,12 @@ def run_core(session: Session, inputs: Sequence[Array]) -> list[Array]:
 
 
 def assert_core_equals_meaning(
-    op: Operator, tensors: Sequence[Tensor], output: Tensor, arrays: Sequence[Array]
+    op: Operator,
+    tensors: Sequence[Tensor],
+    output: Tensor,
+    arrays: Sequence[Array],
+    *,
+    prepack: bool = False,
 ) -> None:
     """C core == numpy for one operator on these tensors; those with data are constants."""
     given = [t for t in tensors if t.data is None]
@@ -62,7 +67,7 @@ def assert_core_equals_meaning(
     described = ", ".join(f"{t.name} {t.shape} {t.quantization}" for t in (*tensors, output))
     model = convert_graph(graph)
     for cpu in cpu_levels():
-        session = load_nyb(model, cpu=cpu)
+        session = load_nyb(model, cpu=cpu, prepack=prepack)
         assert_same(run_core(session, arrays), wanted, f"{cpu}, {op}: {described}")
 
 

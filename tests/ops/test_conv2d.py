@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nybble import ops
-from nybble.graph import DType, Quantization, Rounding, Tensor
+from nybble.convert import convert_graph
+from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tensor
+from nybble.session import cpu_levels, load_nyb
 from oracle.random_ops import OPERATORS
 from oracle.random_ops import DType as CaseType
 
@@ -95,6 +97,37 @@ def test_conv2d_core_equals_meaning(data: st.DataObject) -> None:
     tensors = [x, w] + ([drawn_bias(data, outputs)] if data.draw(st.booleans()) else [])
     y = drawn_output(data, op.shapes(tensors)[0], x, w)
     assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape))])
+
+
+@given(st.data())
+def test_prepacked_core_equals_meaning(data: st.DataObject) -> None:
+    """Windows of 3x3 at stride 1, which prepacked weights run by Winograd's algorithm; zero points of any size."""
+    channels, outputs = data.draw(st.integers(6, 50)), data.draw(st.integers(6, 40))
+    batch, height, width = (data.draw(st.integers(1, n)) for n in (2, 20, 20))
+    x = drawing.tensor("x", (batch, height, width, channels), data.draw(drawing.QUANTIZATIONS))
+    padding = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    window = ops.Window((3, 3), (1, 1), (1, 1), (padding, padding[::-1]))
+    w = drawn_weights(data, (outputs, 3, 3, channels), 0, data.draw(st.sampled_from((0, 0, 127, -128))))
+    op = ops.Conv2d(window, 1, data.draw(st.sampled_from(list(ops.Activation))))
+    y = drawn_output(data, op.shapes([x, w])[0], x, w)
+    assert_core_equals_meaning(op, [x, w], y, [data.draw(drawing.arrays(x.shape))], prepack=True)
+
+
+@pytest.mark.skipif("avx2" not in cpu_levels(), reason="prepacked weights serve no other CPU")
+def test_prepacking_takes_memory_where_asked() -> None:
+    rng = np.random.default_rng(1)
+    x = drawing.tensor("x", (1, 16, 16, 16), Quantization.per_tensor(1.0, 0))
+    values = rng.integers(-128, 128, (16, 3, 3, 16)).astype(np.int8)
+    w = Tensor("w", DType.INT8, values.shape, Quantization.per_tensor(1.0, 0), values)
+    y = drawing.tensor("y", (1, 16, 16, 16), Quantization.per_tensor(1024.0, 0))
+    op = ops.Conv2d(ops.Window((3, 3), (1, 1), (1, 1), ((1, 1), (1, 1))))
+    graph = Graph(
+        {t.name: t for t in (x, w, y)}, (Node(op, ("x", "w"), ("y",)),), (Port("x", "x"),), (Port("y", "y"),)
+    )
+    model = convert_graph(graph)
+    in_place, prepacked = (load_nyb(model, cpu="avx2", prepack=prepack) for prepack in (False, True))
+    assert [layer.variant for s in (in_place, prepacked) for layer in s.layers()] == ["w8_avx2", "f4x4_avx2"]
+    assert prepacked.arena_bytes - in_place.arena_bytes >= 36 * 16 * 16 * 2
 
 
 @given(st.data())

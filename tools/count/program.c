@@ -44,8 +44,10 @@ static void mark(int what) { prctl(COUNT_OPTION, what, 0, 0, 0); }
 
 int main(int count, char **arguments) {
     nyb_options options = {.cpu = nyb_cpu_detect()};
+    options.prepack = count > 2 && strcmp(arguments[count - 1], "prepack") == 0;
+    count -= options.prepack;
     if (count < 2 || (count > 2 && !nyb_cpu_parse(arguments[2], &options.cpu))) {
-        fail("expected MODEL [CPU LEVEL of this CPU]");
+        fail("expected MODEL [CPU LEVEL of this CPU] [prepack]");
     }
     size_t bytes;
     const void *data = read_file(arguments[1], &bytes);
