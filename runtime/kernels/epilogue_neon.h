@@ -136,27 +136,34 @@ nyb_finish_wide(const int32_t (*acc)[8], int rows, const int32_t *multipliers, c
     }
 }
 
-// Four accumulators -> four results without zero point; not for NYB_SCALING_WIDE.
-NYB_INLINE int32x4_t nyb_scale4(int32x4_t acc, int32x4_t multiplier, int32x4_t down,
-                                const nyb_scaling scaling) {
-    if (scaling == NYB_SCALING_SINGLE) {
-        acc = vqdmulhq_s32(acc, multiplier);
-    } else {
-        acc = vqrdmulhq_s32(acc, multiplier);
+// Rows of eight accumulators -> results with their zero point; not for NYB_SCALING_WIDE. Each step for all
+// rows before the next step: in-order cores wait for each result.
+NYB_INLINE void nyb_scale_rows(int16x8_t *to, int32x4_t (*acc)[2], const int rows,
+                               const nyb_panel_output *panel, const nyb_scaling scaling) {
+    int32x4_t x[8][2];
+    NYB_EACH (i, rows) {
+        NYB_EACH (q, 2)
+            x[i][q] = scaling == NYB_SCALING_SINGLE ? vqdmulhq_s32(acc[i][q], panel->multiplier[q])
+                                                    : vqrdmulhq_s32(acc[i][q], panel->multiplier[q]);
     }
     if (scaling == NYB_SCALING_DOUBLE) {
-        acc = vsraq_n_s32(acc, acc, 31);
+        NYB_EACH (i, rows) {
+            NYB_EACH (q, 2)
+                x[i][q] = vsraq_n_s32(x[i][q], x[i][q], 31);
+        }
     }
-    return vrshlq_s32(acc, down);
-}
-
-// Eight results with their zero point.
-NYB_INLINE int16x8_t nyb_scale_row(const int32x4_t acc[2], const nyb_panel_output *panel,
-                                   const nyb_scaling scaling) {
-    const int32x4_t low = nyb_scale4(acc[0], panel->multiplier[0], panel->down[0], scaling);
-    const int32x4_t high = nyb_scale4(acc[1], panel->multiplier[1], panel->down[1], scaling);
+    NYB_EACH (i, rows) {
+        NYB_EACH (q, 2)
+            x[i][q] = vrshlq_s32(x[i][q], panel->down[q]);
+    }
     // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
-    return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(low), high), panel->zero_point);
+    int16x4_t low[8];
+    NYB_EACH (i, rows)
+        low[i] = vqmovn_s32(x[i][0]);
+    NYB_EACH (i, rows)
+        to[i] = vqmovn_high_s32(low[i], x[i][1]);
+    NYB_EACH (i, rows)
+        to[i] = vqaddq_s16(to[i], panel->zero_point);
 }
 
 NYB_INLINE int8x16_t nyb_clamp16(int8x16_t x, const nyb_panel_output *panel) {
@@ -165,13 +172,15 @@ NYB_INLINE int8x16_t nyb_clamp16(int8x16_t x, const nyb_panel_output *panel) {
 
 NYB_INLINE void nyb_finish_narrow(int32x4_t (*acc)[2], const int rows, const nyb_scaling scaling,
                                   const nyb_panel_output *panel, int8_t *c, size_t c_stride) {
+    int16x8_t wide[8];
     int8x16_t x[4];
+    nyb_scale_rows(wide, acc, rows, panel, scaling);
     NYB_EACH (h, (rows + 1) / 2) {
-        const int8x8_t even = vqmovn_s16(nyb_scale_row(acc[2 * h], panel, scaling));
-        x[h] = 2 * h + 1 < rows ? vqmovn_high_s16(even, nyb_scale_row(acc[2 * h + 1], panel, scaling))
-                                : vcombine_s8(even, vdup_n_s8(0));
-        x[h] = nyb_clamp16(x[h], panel);
+        const int8x8_t even = vqmovn_s16(wide[2 * h]);
+        x[h] = 2 * h + 1 < rows ? vqmovn_high_s16(even, wide[2 * h + 1]) : vcombine_s8(even, vdup_n_s8(0));
     }
+    NYB_EACH (h, (rows + 1) / 2)
+        x[h] = nyb_clamp16(x[h], panel);
     nyb_store_rows(c, c_stride, x, rows, panel->width);
 }
 
@@ -203,9 +212,17 @@ NYB_INLINE void nyb_finish_rows(int32x4_t (*acc)[2], const int rows, const nyb_p
 
 NYB_INLINE void nyb_finish_both(int32x4_t (*acc)[2][2], const int rows, const nyb_panel_output panels[2],
                                 const nyb_scaling scaling, int8_t *c, size_t c_stride) {
+    int16x8_t wide[2][8];
+    NYB_EACH (q, 2) {
+        int32x4_t one[8][2];
+        NYB_EACH (i, rows) {
+            one[i][0] = acc[i][q][0];
+            one[i][1] = acc[i][q][1];
+        }
+        nyb_scale_rows(wide[q], one, rows, &panels[q], scaling);
+    }
     NYB_EACH (i, rows) {
-        const int8x8_t low = vqmovn_s16(nyb_scale_row(acc[i][0], &panels[0], scaling));
-        const int8x16_t x = vqmovn_high_s16(low, nyb_scale_row(acc[i][1], &panels[1], scaling));
+        const int8x16_t x = vqmovn_high_s16(vqmovn_s16(wide[0][i]), wide[1][i]);
         vst1q_s8(c + (size_t)i * c_stride, nyb_clamp16(x, &panels[0]));
     }
 }
