@@ -3,14 +3,14 @@
 // by side in a register, and activations become unsigned where they are broadcast, which costs nothing
 // beside two products; so rows are read as they are in a tensor.
 //
-// A tile is up to 12 rows and two registers of columns, or one row and four. Its sums go through memory to
-// the epilogue, which is one function for all tiles.
+// A tile is up to 12 rows and two registers of columns, or one row and four. The sums of some tiles go
+// through memory to the epilogue, which is one function for all.
 #include "base/packed.h"
 #include "kernels/epilogue_avx512.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 4, TILE_SUMS = 24 };
+enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 4, SUMS = 96 };
 
 // Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31.
 enum { DEPTH_MAX = 65536 };
@@ -88,39 +88,43 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_
     }
 }
 
-NYB_INLINE void store(int8_t *c, __m128i results, uint32_t columns) {
-    if (columns >= LANES) {
-        _mm_storeu_si128((__m128i *)(void *)c, results);
-    } else if (columns == LANES / 2) {
-        _mm_storel_epi64((__m128i *)(void *)c, results);
-    } else {
-        _mm_mask_storeu_epi8(c, (__mmask16)((1u << columns) - 1), results);
-    }
-}
-
-// Four rows of sums, `stride` registers from row to row -> four rows of c.
-NYB_INLINE void finish4(const nyb_gemm_args *args, const strip *strip, uint32_t v, const __m512i *sums,
-                        size_t stride, int8_t *c, size_t c_stride, const nyb_scaling scaling) {
+// Four rows of sums, `stride` registers from row to row -> four rows of `columns` results.
+NYB_INLINE void finish4(const nyb_gemm_args *args, const nyb_scale16 *scale, const nyb_narrow64 *narrow,
+                        const __m512i *sums, size_t stride, int8_t *c, size_t c_stride, uint32_t columns,
+                        const nyb_scaling scaling) {
     __m512i x[4];
     NYB_EACH (j, 4) {
-        x[j] = nyb_scale16_apply(&strip->scale[v], sums[(size_t)j * stride], scaling, &args->output);
+        x[j] = nyb_scale16_apply(scale, sums[(size_t)j * stride], scaling, &args->output);
     }
-    const __m512i results = nyb_narrow64_apply(&strip->narrow, x);
-    const uint32_t columns = strip->columns - LANES * v;
-    store(c, _mm512_castsi512_si128(results), columns);
-    store(c + c_stride, _mm512_extracti32x4_epi32(results, 1), columns);
-    store(c + 2 * c_stride, _mm512_extracti32x4_epi32(results, 2), columns);
-    store(c + 3 * c_stride, _mm512_extracti32x4_epi32(results, 3), columns);
+    const __m512i results = nyb_narrow64_apply(narrow, x);
+    const __m128i row[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
+                            _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
+    NYB_EACH (j, 4) {
+        if (columns == LANES) {
+            _mm_storeu_si128((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
+        } else if (columns == LANES / 2) {
+            _mm_storel_epi64((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
+        } else {
+            _mm_mask_storeu_epi8(c + (size_t)j * c_stride, (__mmask16)((1u << columns) - 1), row[j]);
+        }
+    }
 }
 
-// The epilogue of one register of columns over `count` rows.
+// The epilogue of one register of columns over `count` rows. Constants are copied: results may lie anywhere.
 NYB_INLINE void finish(const nyb_gemm_args *args, const strip *strip, uint32_t v, const __m512i *sums,
                        size_t stride, uint32_t count, int8_t *c, const nyb_scaling scaling) {
-    for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * args->c_stride) {
-        finish4(args, strip, v, sums, stride, c, args->c_stride, scaling);
+    const nyb_scale16 scale = strip->scale[v];
+    const nyb_narrow64 narrow = strip->narrow;
+    const size_t c_stride = args->c_stride;
+    const uint32_t left = strip->columns - LANES * v;
+    for (; left >= LANES && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
+        finish4(args, &scale, &narrow, sums, stride, c, c_stride, LANES, scaling);
     }
-    for (; count > 0; count--, sums += stride, c += args->c_stride) {
-        finish4(args, strip, v, sums, 0, c, 0, scaling);
+    for (; left == LANES / 2 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
+        finish4(args, &scale, &narrow, sums, stride, c, c_stride, LANES / 2, scaling);
+    }
+    for (; count > 0; count--, sums += stride, c += c_stride) {
+        finish4(args, &scale, &narrow, sums, 0, c, 0, left < LANES ? left : LANES, scaling);
     }
 }
 
@@ -146,38 +150,43 @@ static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sum
     }
 }
 
-// All rows of a strip, in tiles of even height.
+// All rows of a strip: tiles until the sums are full, then their epilogue.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
                           const uint32_t bits) {
-    __m512i sums[TILE_SUMS];
-    uint32_t height;
-    for (uint32_t m = 0; m < args->rows; m += height) {
-        const uint32_t left = args->rows - m;
-        // As many rows as there can be, but the last two tiles share what is left.
-        height = left >= 2 * TILE_ROWS ? TILE_ROWS : (left > TILE_ROWS ? (left + 1) / 2 : left);
-        height += height % 2;
-        const uint32_t count = height < left ? height : left;
+    __m512i sums[SUMS];
+    uint32_t done;
+    for (uint32_t m = 0; m < args->rows; m += done) {
         const uint8_t *const *a = args->a + m;
-        switch (height) {
-        case 12:
-            tile(args, strip, a, count, sums, 12, vectors, bits);
-            break;
-        case 10:
-            tile(args, strip, a, count, sums, 10, vectors, bits);
-            break;
-        case 8:
-            tile(args, strip, a, count, sums, 8, vectors, bits);
-            break;
-        case 6:
-            tile(args, strip, a, count, sums, 6, vectors, bits);
-            break;
-        case 4:
-            tile(args, strip, a, count, sums, 4, vectors, bits);
-            break;
-        default:
-            tile(args, strip, a, count, sums, 2, vectors, bits);
+        const uint32_t rows = args->rows - m;
+        for (done = 0; done < rows && (done + TILE_ROWS) * (uint32_t)vectors <= SUMS;) {
+            // As many rows as there can be, but the last two tiles share what is left.
+            const uint32_t left = rows - done;
+            uint32_t height = left >= 2 * TILE_ROWS ? TILE_ROWS : (left > TILE_ROWS ? (left + 1) / 2 : left);
+            height += height % 2;
+            const uint32_t count = height < left ? height : left;
+            __m512i *to = sums + done * (uint32_t)vectors;
+            switch (height) {
+            case 12:
+                tile(args, strip, a + done, count, to, 12, vectors, bits);
+                break;
+            case 10:
+                tile(args, strip, a + done, count, to, 10, vectors, bits);
+                break;
+            case 8:
+                tile(args, strip, a + done, count, to, 8, vectors, bits);
+                break;
+            case 6:
+                tile(args, strip, a + done, count, to, 6, vectors, bits);
+                break;
+            case 4:
+                tile(args, strip, a + done, count, to, 4, vectors, bits);
+                break;
+            default:
+                tile(args, strip, a + done, count, to, 2, vectors, bits);
+            }
+            done += count;
         }
-        epilogue(args, strip, sums, (uint32_t)vectors, m, count, args->c + m * args->c_stride + n);
+        epilogue(args, strip, sums, (uint32_t)vectors, m, done, args->c + m * args->c_stride + n);
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loops that the gemms of 256-bit registers share: strips of one or two panels outside, so that their
-// weights stay in the first-level cache while the rows pass in tiles. The sums of a tile go through memory to
-// the epilogue, which is one function for all tiles.
+// weights stay in the first-level cache while the rows pass in tiles. The sums of some tiles go through
+// memory to the epilogue, which is one function for all.
 #ifndef NYB_KERNELS_GEMM_X86_H
 #define NYB_KERNELS_GEMM_X86_H
 
@@ -10,7 +10,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2 };
+enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2, NYB_SUM_ROWS = 48 };
 
 // What all rows of neighbouring columns share.
 typedef struct nyb_strip {
@@ -56,18 +56,16 @@ NYB_INLINE const uint8_t *nyb_tile_row(const nyb_gemm_args *args, const uint8_t 
     return a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
 }
 
-// Four rows of sums, `stride` registers from row to row -> four rows of c.
-NYB_INLINE void nyb_x86_finish4(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
-                                const __m256i *sums, size_t stride, int8_t *c, size_t c_stride,
+// Four rows of sums, `stride` registers from row to row -> four rows of `columns` results.
+NYB_INLINE void nyb_x86_finish4(const nyb_scale8 *scale, const nyb_narrow *narrow, const __m256i *sums,
+                                size_t stride, int8_t *c, size_t c_stride, uint32_t columns,
                                 const nyb_scaling scaling) {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const uint32_t left = strip->columns - NYB_LANES * panel;
-    const uint32_t columns = left < NYB_LANES ? left : NYB_LANES;
     __m256i x[4];
     NYB_EACH (j, 4) {
-        x[j] = nyb_scale8_apply(&strip->scale[panel], sums[(size_t)j * stride], scaling, &args->output);
+        x[j] = nyb_scale8_apply(scale, sums[(size_t)j * stride], scaling, &narrow->output);
     }
-    const __m256i results = _mm256_permutevar8x32_epi32(nyb_narrow32(&strip->narrow, x), order);
+    const __m256i results = _mm256_permutevar8x32_epi32(nyb_narrow32(narrow, x), order);
     const __m128i low = _mm256_castsi256_si128(results);
     const __m128i high = _mm256_extracti128_si256(results, 1);
     nyb_epilogue_store(c, low, columns);
@@ -76,15 +74,22 @@ NYB_INLINE void nyb_x86_finish4(const nyb_gemm_args *args, const nyb_strip *stri
     nyb_epilogue_store(c + 3 * c_stride, _mm_unpackhi_epi64(high, high), columns);
 }
 
-// The epilogue of one panel over `count` rows.
+// The epilogue of one panel over `count` rows. Constants are copied: results may lie anywhere.
 NYB_INLINE void nyb_x86_finish(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
                                const __m256i *sums, size_t stride, uint32_t count, int8_t *c,
                                const nyb_scaling scaling) {
-    for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * args->c_stride) {
-        nyb_x86_finish4(args, strip, panel, sums, stride, c, args->c_stride, scaling);
+    const nyb_scale8 scale = strip->scale[panel];
+    const nyb_narrow narrow = strip->narrow;
+    const size_t c_stride = args->c_stride;
+    const uint32_t left = strip->columns - NYB_LANES * panel;
+    if (left >= NYB_LANES) {
+        for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
+            nyb_x86_finish4(&scale, &narrow, sums, stride, c, c_stride, NYB_LANES, scaling);
+        }
     }
-    for (; count > 0; count--, sums += stride, c += args->c_stride) {
-        nyb_x86_finish4(args, strip, panel, sums, 0, c, 0, scaling);
+    const uint32_t columns = left < NYB_LANES ? left : NYB_LANES;
+    for (; count > 0; count--, sums += stride, c += c_stride) {
+        nyb_x86_finish4(&scale, &narrow, sums, 0, c, 0, columns, scaling);
     }
 }
 
@@ -138,20 +143,24 @@ static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g,
     return s;
 }
 
-// All rows of each strip.
+// All rows of each strip: tiles until the sums are full, then their epilogue.
 static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
-    __m256i sums[NYB_TILE_ROWS * NYB_TILE_PANELS];
-    uint32_t panels;
+    __m256i sums[NYB_SUM_ROWS * NYB_TILE_PANELS];
+    uint32_t panels, done;
     for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
         panels = args->columns - n > NYB_LANES ? g->panels : 1;
         const nyb_strip strip = nyb_x86_strip(args, g, n, panels);
-        uint32_t height;
-        for (uint32_t m = 0; m < args->rows; m += height) {
-            const uint32_t left = args->rows - m;
-            height = nyb_tile_height(left, g->rows);
-            const uint32_t count = height < left ? height : left;
-            g->tile[panels - 1][height / 2 - 1](args, &strip, args->a + m, count, sums);
-            nyb_x86_epilogue(args, &strip, sums, panels, m, count, args->c + m * args->c_stride + n);
+        for (uint32_t m = 0; m < args->rows; m += done) {
+            const uint8_t *const *a = args->a + m;
+            const uint32_t rows = args->rows - m;
+            for (done = 0; done < rows && done + g->rows <= NYB_SUM_ROWS;) {
+                const uint32_t left = rows - done;
+                const uint32_t height = nyb_tile_height(left, g->rows);
+                const uint32_t count = height < left ? height : left;
+                g->tile[panels - 1][height / 2 - 1](args, &strip, a + done, count, sums + done * panels);
+                done += count;
+            }
+            nyb_x86_epilogue(args, &strip, sums, panels, m, done, args->c + m * args->c_stride + n);
         }
     }
 }
