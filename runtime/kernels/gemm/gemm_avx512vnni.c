@@ -150,6 +150,33 @@ static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sum
     }
 }
 
+// The epilogue of one row of four registers.
+NYB_INLINE void finish_row(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, int8_t *c,
+                           const nyb_scaling scaling) {
+    const __m512i bias = _mm512_set1_epi32(args->row_bias != NULL ? args->row_bias[0] : 0);
+    __m512i x[TILE_VECTORS];
+    NYB_EACH (v, TILE_VECTORS) {
+        x[v] = nyb_scale16_apply(&strip->scale[v], _mm512_add_epi32(sums[v], bias), scaling, &args->output);
+    }
+    const __mmask64 mask = strip->columns < 64 ? (UINT64_C(1) << strip->columns) - 1 : UINT64_MAX;
+    _mm512_mask_storeu_epi8(c, mask, nyb_narrow64_apply(&strip->narrow, x));
+}
+
+static void epilogue_row(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, int8_t *c) {
+    bool plain = true, wide = false;
+    for (int v = 0; v < TILE_VECTORS; v++) {
+        plain = plain && strip->scale[v].scaling == NYB_SCALING_PLAIN;
+        wide = wide || strip->scale[v].scaling == NYB_SCALING_WIDE;
+    }
+    if (plain) {
+        finish_row(args, strip, sums, c, NYB_SCALING_PLAIN);
+    } else if (!wide) {
+        finish_row(args, strip, sums, c, NYB_SCALING_SIGNED);
+    } else {
+        finish_row(args, strip, sums, c, NYB_SCALING_WIDE);
+    }
+}
+
 // All rows of a strip: tiles until the sums are full, then their epilogue.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
                           const uint32_t bits) {
@@ -217,7 +244,7 @@ NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
             const strip s = load_strip(args, n, 4, bits);
             __m512i sums[TILE_VECTORS];
             tile(args, &s, args->a, 1, sums, 1, 4, bits);
-            epilogue(args, &s, sums, 4, 0, 1, args->c + n);
+            epilogue_row(args, &s, sums, args->c + n);
         }
     }
     for (; args->columns - n > LANES; n += args->columns - n < 32 ? args->columns - n : 32) {
