@@ -326,8 +326,10 @@ def test_equal_blockers_share_a_line() -> None:
         import_onnx(net.model(*(net.node("LRN", x, size=size) for size in (1, 3, 5))))
     assert len(caught.value.blockers) == 3
     header, columns, line = str(caught.value).splitlines()
-    assert header.endswith("3 blockers") and columns.split()[0] == "count"
-    assert line.startswith("3") and "LRN 'lrn0.0'" in line
+    assert header.endswith("3 blockers")
+    assert columns.split()[0] == "count"
+    assert line.startswith("3")
+    assert "LRN 'lrn0.0'" in line
 
 
 def test_constant_branches_are_taken() -> None:

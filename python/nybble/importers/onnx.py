@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import float .onnx networks as NHWC graphs of float32 tensors, ready for nybble.quantize.
+"""Import .onnx networks as NHWC graphs: float ones, ready for nybble.quantize, and quantized ones (QDQ, QOperator).
 
 The file's own shape arithmetic is computed here; see onnx_rules.py for the operators and
 onnx_builder.py for the order of axes. Needs the package onnx: pip install nybble[onnx].
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Blocker, Graph, ModelError, Port, UnsupportedError
+from ..graph import Blocker, DType, Graph, ModelError, Port, UnsupportedError
 from .onnx_builder import CHANNELS_LAST, Builder
+from .onnx_integers import to_integers
+from .onnx_quantized import expanded, is_quantized
 from .onnx_rules import RULES, OnnxNode
 from .refusal import Refusal
 
@@ -22,17 +24,17 @@ if TYPE_CHECKING:
     import onnx
 
 _DOMAINS = ("", "ai.onnx")
-_FLOAT = 1
-#: Operators of a network that is quantized already.
+_INPUT_TYPES = {1: DType.FLOAT32, 2: DType.UINT8, 3: DType.INT8}
+#: Operators of a network that chooses its scales while it runs.
 _QUANTIZED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
     "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
     "ConvInteger",
     "MatMulInteger",
 )
+
+
+#: Operators after which a dequantized constant lies on its grid still.
+_REARRANGING = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def _package() -> Any:
@@ -77,9 +79,9 @@ def _input_shape(
     shape = [d.dim_value if d.dim_value > 0 else 0 for d in declared]
     if shape and shape[0] == 0:
         shape[0] = 1
-    if info.type.tensor_type.elem_type != _FLOAT:
+    if info.type.tensor_type.elem_type not in _INPUT_TYPES:
         return tuple(shape), Blocker(
-            f"input {info.name!r}", "is not float32", "export the network with float32 inputs"
+            f"input {info.name!r}", "is neither float32 nor 8 bits", "export the network with float32 inputs"
         )
     if 0 in shape:
         names = [d.dim_param or "?" for d in declared]
@@ -114,6 +116,8 @@ def _fold(node: OnnxNode, proto: onnx.NodeProto, g: Builder) -> None:
         raise Refusal(f"constants that cannot be computed: {error}", "simplify the network") from error
     for name, array in zip((n for n in node.outputs if n), results, strict=True):
         g.constants[name] = np.asarray(array)
+        if node.kind in _REARRANGING and node.x in g.grids:
+            g.grids[name] = g.grids[node.x]
 
 
 def _convert(g: Builder, node: OnnxNode, proto: onnx.NodeProto) -> None:
@@ -126,12 +130,14 @@ def _convert(g: Builder, node: OnnxNode, proto: onnx.NodeProto) -> None:
         else:
             end = node.get("end", len(shape))
             g.constants[node.y] = np.array(shape[node.get("start", 0) : end], np.int64)
+    elif node.kind == "DequantizeLinear":
+        RULES[node.kind](g, node)
     elif all(g.is_constant(name) for name in known) and not any(
         a.HasField("g") or a.graphs for a in proto.attribute
     ):
         _fold(node, proto, g)
     elif node.kind in _QUANTIZED:
-        raise Refusal("is quantized already", "start from the float network")
+        raise Refusal("is quantized while it runs", "start from the float network, or quantize statically")
     elif node.kind not in RULES or proto.domain not in _DOMAINS:
         raise Refusal("operator not supported", "cut the network before it, or replace it")
     else:
@@ -213,9 +219,10 @@ _SPATIAL = (
 )  # fmt: skip
 #: Operators that take any order of axes: a look ahead for the others passes through them.
 _ANY_ORDER = (
-    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu",
-    "Sigmoid", "Slice", "Softplus", "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh",
+    "Abs", "Add", "Cast", "Clip", "Concat", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf",
+    "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish",
+    "Mul", "Neg", "PRelu", "Pad", "Pow", "QuantizeLinear", "Relu", "Sigmoid", "Slice", "Softplus",
+    "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh",
 )  # fmt: skip
 
 
@@ -243,7 +250,7 @@ def import_onnx(
     name: str = "",
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Graph:
-    """Read a float .onnx model (a path or its bytes) as a graph of float32 tensors.
+    """Read an .onnx model (a path or its bytes): a graph of float32 tensors, or of integers where its activations are.
 
     Images are NHWC, at inputs and outputs too; where the file has NCHW there, the graph's metadata
     says so (``source_layout/NAME``: ``NCHW``). An open first dimension becomes 1. shapes: of inputs
@@ -262,14 +269,15 @@ def import_onnx(
     opset = max((o.version for o in model.opset_import if o.domain in _DOMAINS), default=0)
     if not opset:
         raise ModelError(f"{what}: expected a version of ONNX's operators, found none")
-    g = Builder()
+    protos = expanded(model.graph.node)
+    g = Builder(quantized=is_quantized(protos))
     try:
         for initializer in model.graph.initializer:
             g.constants[initializer.name] = package.numpy_helper.to_array(initializer)
     except (ValueError, TypeError) as error:
         raise ModelError(f"{what}: a constant's data does not fit its shape: {error}") from None
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for proto in model.graph.node:
+    for proto in protos:
         for read in set(proto.input):
             readers.setdefault(read, []).append(proto)
     metadata: dict[str, str] = {}
@@ -284,8 +292,10 @@ def import_onnx(
         if len(shape) == 4 and _is_image(info.name, readers):
             order = CHANNELS_LAST[4]
             metadata[f"source_layout/{info.name}"] = "NCHW"
-        g.define(info.name, g.add_tensor(info.name, tuple(shape[axis] for axis in order)), order)
-        inputs.append(Port(info.name, info.name, real=True))
+        dtype = _INPUT_TYPES.get(info.type.tensor_type.elem_type, DType.FLOAT32)
+        held = tuple(shape[axis] for axis in order)
+        g.define(info.name, g.add_tensor(info.name, held, dtype), order)
+        inputs.append(Port(info.name, info.name, real=dtype is DType.FLOAT32))
     if blockers:
         # Without shapes only the kinds of operators can be told.
         blockers += [
@@ -294,11 +304,11 @@ def import_onnx(
                 "operator not supported",
                 "cut the network before it, or replace it",
             )
-            for p in model.graph.node
+            for p in protos
             if p.op_type not in RULES and any(name in g.values for name in p.input)
         ]
         raise UnsupportedError(what, blockers)
-    blockers = _nodes(g, model.graph.node, opset, what)
+    blockers = _nodes(g, protos, opset, what)
     if blockers:
         raise UnsupportedError(what, blockers)
     outputs = []
@@ -311,6 +321,9 @@ def import_onnx(
             metadata[f"source_layout/{info.name}"] = "NCHW"
         else:
             tensor = g.plain(info.name, f"output {info.name}")
-        outputs.append(Port(tensor, info.name, g.tensors[tensor].dtype.value == "FLOAT32"))
+        real = info.type.tensor_type.elem_type == 1
+        if info.name in g.unsigned and not real:
+            tensor = g.as_unsigned(tensor, info.name)
+        outputs.append(Port(tensor, info.name, real))
     graph = Graph(g.tensors, tuple(g.nodes), tuple(inputs), tuple(outputs), name=what, metadata=metadata)
-    return graph.rebuilt()
+    return to_integers(graph.rebuilt()) if g.quantized else graph.rebuilt()

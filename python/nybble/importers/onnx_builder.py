@@ -9,16 +9,40 @@ transpositions that cancel, and those around a core that is NHWC already, never 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .. import ops
-from ..graph import Array, DType, ModelError, Node, Operator, Tensor, constant
+from ..graph import Array, DType, ModelError, Node, Operator, Quantization, Rounding, Tensor, constant
 from .refusal import Refusal
 
 #: Axes of a channels-first tensor in the graph's order, by rank.
 CHANNELS_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1)}
+
+
+def _integers(name: str, real: Array, grid: Grid, axis: int | None) -> Tensor:
+    """A dequantized constant as the integers that it was."""
+    scales, zero_points = grid.scales, grid.zero_points
+    shape = [1] * real.ndim
+    if scales.size > 1:
+        count = 0 if axis is None else real.shape[axis]
+        if axis is None or count % scales.size:
+            raise Refusal(f"{scales.size} scales for a constant {real.shape}", "use one, or one per output")
+        scales, zero_points = (np.tile(a, count // scales.size) for a in (scales, zero_points))
+        shape[axis] = -1
+    steps = np.rint(real.astype(np.float64) / scales.reshape(shape))
+    if not np.array_equal(real.astype(np.float32), (steps * scales.reshape(shape)).astype(np.float32)):
+        raise Refusal(
+            "constants that are no multiples of their scale", "quantize weights along their outputs"
+        )
+    data = (steps.astype(np.int64) + zero_points.reshape(shape)).astype(grid.dtype.numpy)
+    quantization = Quantization(
+        tuple(float(s) for s in scales),
+        tuple(int(z) for z in zero_points),
+        axis if scales.size > 1 else None,
+    )
+    return Tensor(name, grid.dtype, real.shape, quantization, data)
 
 
 def _runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -42,6 +66,28 @@ class Value:
     order: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Where a dequantized constant lies: scales float32 and zero points [1] or [outputs] of a signed type."""
+
+    dtype: DType
+    scales: Array
+    zero_points: Array
+
+
+#: Operators whose outputs hold nothing but elements of their inputs, so that integers stay what they are.
+CHOOSING = (
+    ops.Concat,
+    ops.MaxPool2d,
+    ops.Maximum,
+    ops.Minimum,
+    ops.Move,
+    ops.Pad,
+    ops.Reshape,
+    ops.ResizeNearest,
+)
+
+
 @dataclass
 class Builder:
     """The graph as it grows; the methods take the network's names and count its axes."""
@@ -50,6 +96,12 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    #: Whether activations are integers.
+    quantized: bool = False
+    #: Of those constants that were dequantized, where activations are integers.
+    grids: dict[str, Grid] = field(default_factory=dict)
+    #: Integer tensors of the network that are uint8 there and int8 here.
+    unsigned: set[str] = field(default_factory=set)
     _ordered: dict[Value, str] = field(default_factory=dict)
 
     def is_constant(self, name: str) -> bool:
@@ -82,20 +134,45 @@ class Builder:
         by_axis = dict(zip(value.order, self.tensors[value.tensor].shape, strict=True))
         return tuple(by_axis[axis] for axis in range(len(by_axis)))
 
-    def add_tensor(self, name: str, shape: tuple[int, ...], dtype: DType = DType.FLOAT32) -> str:
+    def add_tensor(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DType = DType.FLOAT32,
+        quantization: Quantization | None = None,
+    ) -> str:
         """A new tensor of the graph; returns its name, which may have a number added."""
         free, i = name, 0
         while free in self.tensors:
             i += 1
             free = f"{name}#{i}"
-        self.tensors[free] = Tensor(free, dtype, shape)
+        self.tensors[free] = Tensor(free, dtype, shape, quantization)
         return free
 
-    def add_constant(self, name: str, data: Array) -> str:
-        """A new float32 constant of the graph; returns its name."""
+    def add_constant(self, name: str, data: Array, axis: int | None = None) -> str:
+        """A new constant of the graph; returns its name.
+
+        data: made of the network's constant ``name``, float32. Where that was dequantized, the graph gets its
+        integers, with the scales along ``axis``.
+        """
+        grid = self.grids.get(name)
         name = self.add_tensor(name, data.shape)
-        self.tensors[name] = constant(name, np.ascontiguousarray(data, np.float32))
+        if grid is None:
+            self.tensors[name] = constant(name, np.ascontiguousarray(data, np.float32))
+        else:
+            self.tensors[name] = _integers(name, data, grid, axis)
         return name
+
+    def as_unsigned(self, tensor: str, label: str) -> str:
+        """An int8 tensor of the graph as uint8."""
+        q = self.tensors[tensor].quantized
+        shifted = Quantization.per_tensor(q.single_scale, q.single_zero_point + 128)
+        op = ops.Quantize(rounding=Rounding.SINGLE)
+        return self.emit(op, [tensor], f"{tensor}/uint8", label, DType.UINT8, shifted)
+
+    def quantize_input(self, name: str, quantization: Quantization) -> None:
+        """Say what the integers of an input stand for."""
+        self.tensors[name] = replace(self.tensors[name], quantization=quantization)
 
     def emit(
         self,
@@ -104,15 +181,20 @@ class Builder:
         name: str,
         label: str,
         dtype: DType = DType.FLOAT32,
+        quantization: Quantization | None = None,
     ) -> str:
         """Append a node on tensors of the graph; returns its output's name, ``name`` where that is
-        free.
+        free. The output of an operator that only chooses among its inputs is of their type.
         """
+        if isinstance(op, CHOOSING):
+            kinds = {(self.tensors[i].dtype, self.tensors[i].quantization) for i in inputs}
+            if len(kinds) == 1:
+                ((dtype, quantization),) = kinds
         try:
             (shape,) = op.shapes([self.tensors[i] for i in inputs])
         except ValueError as error:
             raise ModelError(f"{label}: {error}") from error
-        output = self.add_tensor(name, shape, dtype)
+        output = self.add_tensor(name, shape, dtype, quantization)
         self.nodes.append(Node(op, tuple(inputs), (output,), label))
         return output
 
@@ -201,7 +283,7 @@ class Builder:
             missing = (1,) * (rank - len(shape))
             if name in self.constants:
                 data = self.constants[name].reshape(*missing, *shape).transpose(order)
-                result.append(self.add_constant(f"{name}/constant", data))
+                result.append(self.add_constant(name, data))
                 continue
             if missing:
                 lifted = self.reshaped(self.plain(name, label), (*missing, *shape), label)

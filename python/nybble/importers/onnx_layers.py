@@ -90,12 +90,12 @@ def _conv(g: Builder, node: OnnxNode) -> None:
     weights = weights.reshape(*weights.shape[:2], *window.size)
     op: Operator
     if groups == channels == weights.shape[0] and groups > 1:
-        op, held = ops.DepthwiseConv2d(window), weights.transpose(1, 2, 3, 0)
+        op, held, outputs = ops.DepthwiseConv2d(window), weights.transpose(1, 2, 3, 0), 3
     else:
-        op, held = ops.Conv2d(window, groups), weights.transpose(0, 2, 3, 1)
-    inputs = [g.image(node.x, node.label), g.add_constant(node.inputs[1], held)]
+        op, held, outputs = ops.Conv2d(window, groups), weights.transpose(0, 2, 3, 1), 0
+    inputs = [g.image(node.x, node.label), g.add_constant(node.inputs[1], held, outputs)]
     if node.input(2):
-        inputs.append(g.add_constant(node.inputs[2], g.array(node.inputs[2]).reshape(-1)))
+        inputs.append(g.add_constant(node.inputs[2], g.array(node.inputs[2]).reshape(-1), 0))
     g.define_image(node.y, g.emit(op, inputs, node.y, node.label), rank, node.label)
 
 
@@ -166,11 +166,11 @@ def _conv_transpose(g: Builder, node: OnnxNode) -> None:
         needed = -(-(skipped + count) // s)
         padding.append((top, max(needed - (extent + top - t + 1), 0)))
         rows.append((skipped, skipped + count, 1))
-    inputs = [x, g.add_constant(node.inputs[1], held)]
+    inputs = [x, g.add_constant(node.inputs[1], held, 0)]
     if node.input(2):
         bias = g.array(node.inputs[2]).reshape(groups, 1, outputs)
         tiled = np.tile(bias, (1, stride[0] * stride[1], 1)).reshape(-1)
-        inputs.append(g.add_constant(node.inputs[2], tiled))
+        inputs.append(g.add_constant(node.inputs[2], tiled, 0))
     window = Window(taps, (1, 1), (1, 1), (padding[0], padding[1]))
     y = g.emit(ops.Conv2d(window, groups), inputs, f"{node.y}/blocks", node.label)
     _, high, wide, _ = g.tensors[y].shape
@@ -219,9 +219,9 @@ def _global_pool(g: Builder, node: OnnxNode) -> None:
 def _fully_connected(
     g: Builder, node: OnnxNode, x: str, weights: Array, bias: Array | None, name: str
 ) -> str:
-    inputs = [x, g.add_constant(node.inputs[1], weights)]
+    inputs = [x, g.add_constant(node.inputs[1], weights, 0)]
     if bias is not None:
-        inputs.append(g.add_constant(node.inputs[2], bias))
+        inputs.append(g.add_constant(node.inputs[2], bias, 0))
     keep = len(g.tensors[x].shape) != 2
     return g.emit(ops.FullyConnected(keep_dimensions=keep), inputs, name, node.label)
 
@@ -237,7 +237,7 @@ def _gemm(g: Builder, node: OnnxNode) -> None:
         raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {shape}")
     bias = None
     if node.input(2):
-        added = g.array(node.inputs[2]).astype(np.float32) * np.float32(node.get("beta", 1.0))
+        added = g.array(node.inputs[2]) * np.float32(node.get("beta", 1.0))
         if math.prod(added.shape[:-1]) != 1:
             raise Refusal(f"a bias {added.shape} for each row", "use a bias for each column")
         bias = np.broadcast_to(added.reshape(-1), (weights.shape[0],))

@@ -8,7 +8,7 @@ version.
 from __future__ import annotations
 
 # The rules register themselves.
-from . import onnx_functions, onnx_layers, onnx_moves
+from . import onnx_functions, onnx_layers, onnx_moves, onnx_quantized
 from .onnx_node import RULES, OnnxNode, Rule
 
-__all__ = ["RULES", "OnnxNode", "Rule", "onnx_functions", "onnx_layers", "onnx_moves"]
+__all__ = ["RULES", "OnnxNode", "Rule", "onnx_functions", "onnx_layers", "onnx_moves", "onnx_quantized"]

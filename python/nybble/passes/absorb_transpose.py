@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import ops
-from ..graph import Graph, Node, constant
+from ..graph import Graph, Node
 from .absorb import fresh
 
 
@@ -54,7 +54,7 @@ def absorb_transpose(graph: Graph) -> Graph:
         columns = np.arange(weights.shape[1]).reshape(1, *shape[1:])
         back = columns.transpose(np.argsort(transpose.op.order)).reshape(-1)
         name = fresh(tensors, f"{weights.name}/columns")
-        tensors[name] = constant(name, np.ascontiguousarray(weights.data[:, back]))
+        tensors[name] = replace(weights, name=name, data=np.ascontiguousarray(weights.data[:, back]))
         nodes[node.outputs[0]] = replace(node, inputs=(node.inputs[0], name, *node.inputs[2:]))
         flatten = nodes[node.inputs[0]]
         nodes[node.inputs[0]] = replace(flatten, inputs=transpose.inputs)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import ops
-from ..graph import Graph, Node
+from ..graph import DType, Graph, Node
 from ..ops import Activation
 
 
@@ -21,6 +21,7 @@ def _affine(graph: Graph, node: Node) -> Node:
         first, second = second, first
     if (
         second.data is None
+        or second.dtype is not DType.FLOAT32
         or second.size != 1
         or first.data is not None
         or len(first.shape) < len(second.shape)

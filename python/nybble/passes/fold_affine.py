@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ..graph import Array, Graph, Node, Tensor, constant
+from ..graph import Array, DType, Graph, Node, Tensor, constant
 from ..ops import Activation
 from .absorb import absorb, fresh
 from .affine import activation_of, unbound
@@ -59,7 +59,7 @@ def _fold(tensors: dict[str, Tensor], node: Node, reader: Node) -> list[Node] | 
     if axis is None or getattr(node.op, "activation", None) is not Activation.NONE:
         return None
     weights = tensors[node.inputs[1]]
-    if weights.data is None:
+    if weights.data is None or weights.dtype is not DType.FLOAT32:
         return None
     channels = weights.shape[axis]
     found = _per_channel(tensors, reader, channels)
