@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .convert import convert, import_model
 from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
+from .importers.torch import from_torch
 
 # Binds ``quantize`` to the function, after the import of the package of that name inside has bound it to that.
 from .quantizing import Quantized, quantize
@@ -32,6 +33,7 @@ __all__ = [
     "UnsupportedError",
     "convert",
     "cpu_levels",
+    "from_torch",
     "import_model",
     "include_dir",
     "load",

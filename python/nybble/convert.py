@@ -98,7 +98,7 @@ def convert(
 ) -> bytes:
     """Convert a quantized network to a .nyb model.
 
-    source: path or bytes of a .tflite model. destination: where to write the model; nothing is written where it is
+    source: path or bytes of a .tflite or .onnx model. destination: where to write the model; nothing is written where it is
     None or where conversion fails. cut: where the network goes on in float32 after its last integer tensors, end it
     there. golden: whether the model holds inputs and the digest of each operator's answer, with which
     ``verify`` proves a device bit by bit; None: where numpy computes them in about a second.
