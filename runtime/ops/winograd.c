@@ -8,7 +8,11 @@
 enum { BLOCK_BYTES = 196608 };
 
 // Below these the transforms cost more than they save.
-enum { CHANNELS_MIN = 8, OUTPUTS_MIN = 8 };
+enum { CHANNELS_MIN = 8, OUTPUTS_MIN = 8, TILES_MIN = 4 };
+
+// Transformed weights that a cache keeps from one inference to the next; larger ones have to be used more
+// often.
+enum { CACHED_BYTES = 524288 };
 
 // The certificate bounds sum |w| * reach, reach being how far inputs may be from their zero point.
 static bool certified(const nyb_node *node, const nyb_weights *w) {
@@ -24,7 +28,8 @@ static bool fits(const nyb_conv2d *conv, const nyb_winograd_variant *kernel) {
                        v->dilation_height == 1 && v->dilation_width == 1 && conv->groups == 1;
     const uint64_t tiles =
         (uint64_t)nyb_winograd_tiles(conv->windows.out_height) * nyb_winograd_tiles(conv->windows.out_width);
-    return shape && w->scale_group == 0 && tiles >= kernel->tiles_min &&
+    const bool cached = nyb_winograd_bytes(kernel, conv->windows.channels, w->outputs) <= CACHED_BYTES;
+    return shape && w->scale_group == 0 && tiles >= (cached ? TILES_MIN : kernel->tiles_min) &&
            conv->windows.channels >= CHANNELS_MIN && w->outputs >= OUTPUTS_MIN;
 }
 

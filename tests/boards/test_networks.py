@@ -38,8 +38,8 @@ def test_equals_the_reference(emulated: tuple[Program, str], name: str, tmp_path
         key = "y_tfm0" if "y_tfm0" in stored.files else "y_ref0"
         image, wanted = stored["x0"][0], stored[key][0]
     (tmp_path / "input.raw").write_bytes(image.tobytes())
-    for threads in ("1", "2"):
-        options = ("-o", "-", "--cpu", level, "--threads", threads)
+    for how in (("--threads", "1"), ("--threads", "2"), ("--threads", "2", "--prepack")):
+        options = ("-o", "-", "--cpu", level, *how)
         done = program("run", model, tmp_path / "input.raw", *options)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == wanted.tobytes(), (level, threads)
+        assert done.stdout == wanted.tobytes(), (level, how)

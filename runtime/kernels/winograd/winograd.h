@@ -71,7 +71,7 @@ typedef struct nyb_winograd_variant {
     uint32_t unless; // CPU features with which the direct form is faster
     uint8_t nr;
     uint8_t kr;
-    uint8_t tiles_min; // that an image must have to be faster than the direct form
+    uint8_t tiles_min; // of an image, to be faster than the direct form with weights that no cache keeps
     nyb_winograd_fn run;
 } nyb_winograd_variant;
 
