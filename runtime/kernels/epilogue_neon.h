@@ -19,9 +19,8 @@
 #define NYB_KERNELS_EPILOGUE_NEON_H
 
 #include "base/fixedpoint.h"
-#include "kernels/unroll.h"
+#include "kernels/neon.h"
 
-#include <arm_neon.h>
 #include <stdbool.h>
 #include <stddef.h>
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The required networks, on every SIMD level of the 64-bit boards, equal the reference interpreters' outputs."""
+"""The required networks, on every SIMD level of the boards, equal the reference interpreters' outputs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .programs import BOARDS, Program, board_program
 
 pytest.importorskip("nybble._core", reason="the extension is not built")
 
-#: The boards whose levels, scalar apart, are every AArch64 level that there is.
-EMULATED = [("pi-3", "neon"), ("pi-5", "dotprod")]
+#: Every level, scalar apart, of the 64-bit and the 32-bit boards.
+EMULATED = [("pi-3", "neon"), ("pi-5", "dotprod"), ("pi-2", "neon"), ("pi-zero", "armv6simd")]
 
 
-@pytest.fixture(scope="module", params=EMULATED, ids=lambda p: p[1])
+@pytest.fixture(scope="module", params=EMULATED, ids="-".join)
 def emulated(request: pytest.FixtureRequest) -> tuple[Program, str]:
     board, level = request.param
     assert level in BOARDS[board]["levels"]

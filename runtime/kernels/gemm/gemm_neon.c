@@ -2,7 +2,12 @@
 // AArch64 without dot products: 8 x 8 -> 16 bit multiplications (smull, smlal), widened by sadalp.
 #include "kernels/gemm/panel_neon.h"
 
-enum { TILE = 4 }; // rows of a panel, or panels of a row
+// Rows of a panel, or panels of a row, that keep their sums in the registers: there are 32 or 16.
+#if defined(__aarch64__)
+enum { TILE = 4 };
+#else
+enum { TILE = 2 };
+#endif
 
 NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
 NYB_INLINE void load2(int8x16_t *x, const uint8_t *weights) {
@@ -16,12 +21,23 @@ NYB_INLINE void load2(int8x16_t *x, const uint8_t *weights) {
 NYB_INLINE int8x16_t spread4(const uint8_t *row) {
     return vreinterpretq_s8_s32(vld1q_dup_s32((const int32_t *)(const void *)row));
 }
+#if defined(__aarch64__)
 NYB_INLINE int32x4x2_t spread8(const uint8_t *row) {
     return vld2q_dup_s32((const int32_t *)(const void *)row);
 }
 NYB_INLINE int32x4x4_t spread16(const uint8_t *row) {
     return vld4q_dup_s32((const int32_t *)(const void *)row);
 }
+#else
+NYB_INLINE int32x4x2_t spread8(const uint8_t *row) {
+    const int32x2_t v = vreinterpret_s32_u8(vld1_u8(row));
+    return (int32x4x2_t){{vdupq_lane_s32(v, 0), vdupq_lane_s32(v, 1)}};
+}
+NYB_INLINE int32x4x4_t spread16(const uint8_t *row) {
+    const int32x4x2_t low = spread8(row), high = spread8(row + 8);
+    return (int32x4x4_t){{low.val[0], low.val[1], high.val[0], high.val[1]}};
+}
+#endif
 
 // 16-bit sums: s[0] to s[3] hold two channels each, a lane for each k % 4.
 NYB_INLINE void multiply(int16x8_t *s, const int8x16_t *w, int8x16_t a) {

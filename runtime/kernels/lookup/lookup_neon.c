@@ -2,6 +2,7 @@
 // AArch64: tbl looks up 64 entries and gives 0 for larger indices, tbx leaves those as they are.
 #include "kernels/lookup/lookup.h"
 
+#if defined(__aarch64__)
 #include <arm_neon.h>
 
 enum { STEP = 16 };
@@ -29,3 +30,4 @@ void nyb_lookup_neon(const nyb_lookup_args *args) {
         *c++ = table[*a++];
     }
 }
+#endif

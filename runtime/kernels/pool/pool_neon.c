@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64: 16 or 8 channels side by side.
+#include "kernels/neon.h"
 #include "kernels/pool/pool.h"
-#include "kernels/unroll.h"
-
-#include <arm_neon.h>
 
 // The largest of 16 channels, or of 8.
 NYB_INLINE int8x16_t largest(const nyb_window_taps *t, const int8_t *a, const int width) {
