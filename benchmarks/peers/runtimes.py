@@ -301,11 +301,13 @@ PEERS = {row.name: row for row in _PEERS}
 _NYBBLE = re.compile(r"nybble(?:\+(pair-safe|quad-safe|w4|w2))?(\+prepack)?(?:\+(\d)t)?(?:@([a-z0-9]+))?")
 NYBBLE_ROWS = (
     "nybble",
+    "nybble+prepack",
     "nybble+pair-safe",
     "nybble+w4",
     "nybble+w2",
     "nybble+2t",
     "nybble@avx2",
+    "nybble+prepack@avx2",
     "nybble+pair-safe@avx2",
     "nybble+w4@avx2",
     "nybble+w2@avx2",
