@@ -6,6 +6,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
+#include "kernels/resize/resize.h"
 #include "nyb/command.h"
 
 #if defined(__x86_64__)
@@ -81,5 +82,6 @@ int doctor_run(const command *self, int count, char **arguments) {
     PRINT_FAMILY(elementwise)
     PRINT_FAMILY(lookup)
     PRINT_FAMILY(pool)
+    PRINT_FAMILY(resize)
     return EXIT_OK;
 }

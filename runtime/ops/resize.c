@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Nearest and bilinear resizing by tables of rows and columns. Meaning: python/nybble/ops/resize.py.
 #include "base/float32.h"
+#include "kernels/resize/resize.h"
 #include "ops/op.h"
 
 // What each output row (or column) reads: int32 lower[], upper[], lower_weight[], upper_weight[].
@@ -20,9 +21,10 @@ typedef struct resize_plan {
     uint32_t lines;  // of the output, over the batch
     uint32_t method;
     table rows, columns; // nearest: only `lower`
+    const nyb_resize_variant *kernel;
 } resize_plan;
 
-enum { UNIT = 1024, HALF = 1 << 19, SHIFT = 20 }; // the weight 1; the rounding of products of two weights
+enum { UNIT = 1024 }; // the weight 1
 
 static nyb_status check_shapes(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
@@ -93,6 +95,9 @@ static nyb_status check_bilinear(const nyb_node *node, nyb_error *why) {
     if (x.type != NYB_INT8 || method >= NYB_RESIZE_METHOD_COUNT) {
         return nyb_node_fail(node, why, "an int8 image and a known method", NYB_RESIZE_METHOD_COUNT, method);
     }
+    if ((uint64_t)x.shape[2] * x.shape[3] > SIZE_MAX / 8) {
+        return nyb_node_fail(node, why, "rows that fit this machine", (int64_t)(SIZE_MAX / 8), x.shape[2]);
+    }
     for (uint32_t d = 1; d <= 2; d++) {
         const uint32_t slot = d == 1 ? NYB_RESIZE_BILINEAR_ROWS : NYB_RESIZE_BILINEAR_COLUMNS;
         const uint32_t count = y.shape[d];
@@ -138,6 +143,10 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
         p->method = nyb_get_u8(&node->options, NYB_RESIZE_BILINEAR_METHOD);
         p->rows = table_of(node, NYB_RESIZE_BILINEAR_ROWS, p->out_height);
         p->columns = table_of(node, NYB_RESIZE_BILINEAR_COLUMNS, p->out_width);
+        p->kernel = nyb_resize_pick(setup->options->cpu);
+        if (p->method != NYB_RESIZE_METHOD_FLOAT32) {
+            return nyb_aligned((p->width * p->channels + NYB_RESIZE_PADDING) * sizeof(int32_t));
+        }
     }
     return 0;
 }
@@ -162,27 +171,31 @@ static void nearest_line(void *context, uint32_t line, uint32_t thread) {
     }
 }
 
+typedef struct resize_call {
+    const resize_plan *plan;
+    const nyb_run *run;
+} resize_call;
+
 static void fixed_line(void *context, uint32_t line, uint32_t thread) {
-    const resize_plan *p = context;
-    (void)thread;
-    const int8_t *above = row_of(p, line, p->rows.lower);
-    const int8_t *below = row_of(p, line, p->rows.upper);
-    const int32_t wa = p->rows.lower_weight[line % p->out_height];
-    const int32_t wb = p->rows.upper_weight[line % p->out_height];
-    const bool away = p->method == NYB_RESIZE_METHOD_FIXED_AWAY;
-    int8_t *y = output_of(p, line);
-    for (uint32_t i = 0; i < p->out_width; i++, y += p->channels) {
-        const size_t left = p->columns.lower[i] * p->channels;
-        const size_t right = p->columns.upper[i] * p->channels;
-        const int32_t wl = p->columns.lower_weight[i], wr = p->columns.upper_weight[i];
-        const int32_t al = wa * wl, ar = wa * wr, bl = wb * wl, br = wb * wr;
-        for (size_t c = 0; c < p->channels; c++) {
-            const int32_t sum =
-                above[left + c] * al + below[left + c] * bl + above[right + c] * ar + below[right + c] * br;
-            // Away from zero: half a step less where the sum is negative, then towards zero.
-            y[c] = (int8_t)(away ? (sum + (sum > 0 ? HALF : -HALF)) / (1 << SHIFT) : (sum + HALF) >> SHIFT);
-        }
-    }
+    const resize_call *call = context;
+    const resize_plan *p = call->plan;
+    const nyb_resize_args args = {
+        .above = row_of(p, line, p->rows.lower),
+        .below = row_of(p, line, p->rows.upper),
+        .above_weight = p->rows.lower_weight[line % p->out_height],
+        .below_weight = p->rows.upper_weight[line % p->out_height],
+        .width = p->width,
+        .channels = (uint32_t)p->channels,
+        .out_width = p->out_width,
+        .lower = p->columns.lower,
+        .upper = p->columns.upper,
+        .lower_weight = p->columns.lower_weight,
+        .upper_weight = p->columns.upper_weight,
+        .away = p->method == NYB_RESIZE_METHOD_FIXED_AWAY,
+        .row = (int32_t *)(void *)(call->run->scratch + thread * call->run->scratch_bytes),
+        .c = output_of(p, line),
+    };
+    p->kernel->run(&args);
 }
 
 typedef struct weight {
@@ -268,13 +281,19 @@ static void run_nearest(const void *plan_memory, const nyb_run *run) {
 
 static void run_bilinear(const void *plan_memory, const nyb_run *run) {
     const resize_plan *p = plan_memory;
-    const nyb_task line = p->method == NYB_RESIZE_METHOD_FLOAT32 ? float32_line : fixed_line;
-    nyb_parallel_for(run->parallel, p->lines, outputs_of(p) * 4, line, (void *)(uintptr_t)plan_memory);
+    resize_call call = {p, run};
+    if (p->method == NYB_RESIZE_METHOD_FLOAT32) {
+        nyb_parallel_for(run->parallel, p->lines, outputs_of(p) * 4, float32_line,
+                         (void *)(uintptr_t)plan_memory);
+    } else {
+        nyb_parallel_for(run->parallel, p->lines, nyb_macs_ns(8 * outputs_of(p), p->kernel->needs),
+                         fixed_line, &call);
+    }
 }
 
 static const char *variant_bilinear(const void *plan_memory) {
     const resize_plan *p = plan_memory;
-    return p->method == NYB_RESIZE_METHOD_FLOAT32 ? "scalar_float32" : "scalar";
+    return p->method == NYB_RESIZE_METHOD_FLOAT32 ? "scalar_float32" : p->kernel->name;
 }
 
 _Static_assert(sizeof(resize_plan) <= NYB_PLAN_BYTES_MAX, "raise NYB_PLAN_BYTES_MAX");

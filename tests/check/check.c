@@ -14,8 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static const check_family *const families[] = {&check_gemm,   &check_depthwise, &check_elementwise,
-                                               &check_lookup, &check_pool,      &check_winograd};
+static const check_family *const families[] = {&check_gemm,    &check_depthwise, &check_elementwise,
+                                               &check_lookup,  &check_pool,      &check_resize,
+                                               &check_winograd};
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 void check_begin(check *c, const char *format, ...) {

@@ -44,6 +44,7 @@ extern const check_family check_depthwise;
 extern const check_family check_elementwise;
 extern const check_family check_lookup;
 extern const check_family check_pool;
+extern const check_family check_resize;
 extern const check_family check_winograd;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;

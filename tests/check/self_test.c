@@ -6,6 +6,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
+#include "kernels/resize/resize.h"
 #include "kernels/winograd/winograd.h"
 #include "platform/platform.h"
 
@@ -234,6 +235,21 @@ static void pool_reads_beyond(const nyb_max_args *args) {
     }
 }
 
+static void resize_ties(const nyb_resize_args *args) {
+    nyb_resize_args wrong = *args;
+    wrong.away = !args->away;
+    nyb_resize_scalar(&wrong);
+}
+
+// Eight channels at a time, the last eight beyond the last pixel.
+static void resize_writes_beyond(const nyb_resize_args *args) {
+    nyb_resize_scalar(args);
+    if (args->out_width > 0 && args->channels % 8 != 0) {
+        args->c[(size_t)args->out_width * args->channels] ^= 1;
+    }
+}
+
+#define RESIZE(function) {#function, 0, function}
 #define POOL_MAX(function) {#function, 0, function, nyb_sum_scalar}
 #define POOL_SUM(function) {#function, 0, nyb_max_scalar, function}
 #define LOOKUP(function) {#function, 0, function}
@@ -245,6 +261,7 @@ static const nyb_depthwise_variant right_depthwise = DEPTHWISE(nyb_depthwise_sca
 static const nyb_elementwise_variant right_elementwise = ADD(nyb_add_scalar);
 static const nyb_lookup_variant right_lookup = LOOKUP(nyb_lookup_scalar);
 static const nyb_pool_variant right_pool = POOL_MAX(nyb_max_scalar);
+static const nyb_resize_variant right_resize = RESIZE(nyb_resize_scalar);
 
 static const struct {
     nyb_gemm_variant row;
@@ -300,6 +317,14 @@ static const struct {
 };
 
 static const struct {
+    nyb_resize_variant row;
+    check_outcome expected;
+} wrong_resize[] = {
+    {RESIZE(resize_ties), CHECK_DIFFERS},
+    {RESIZE(resize_writes_beyond), CHECK_CRASHED},
+};
+
+static const struct {
     const char *name;
     nyb_winograd_fn run;
     check_outcome expected;
@@ -350,12 +375,14 @@ uint32_t check_self_test(uint64_t seed) {
         ELEMENTWISES = sizeof wrong_elementwise / sizeof wrong_elementwise[0],
         LOOKUPS = sizeof wrong_lookup / sizeof wrong_lookup[0],
         POOLS = sizeof wrong_pool / sizeof wrong_pool[0],
+        RESIZES = sizeof wrong_resize / sizeof wrong_resize[0],
     };
     uint32_t failed = expect(&check_gemm, &right_gemm, right_gemm.name, CHECK_OK, seed);
     failed += expect(&check_depthwise, &right_depthwise, right_depthwise.name, CHECK_OK, seed);
     failed += expect(&check_elementwise, &right_elementwise, right_elementwise.name, CHECK_OK, seed);
     failed += expect(&check_lookup, &right_lookup, right_lookup.name, CHECK_OK, seed);
     failed += expect(&check_pool, &right_pool, right_pool.name, CHECK_OK, seed);
+    failed += expect(&check_resize, &right_resize, right_resize.name, CHECK_OK, seed);
     for (size_t i = 0; i < GEMMS; i++) {
         failed +=
             expect(&check_gemm, &wrong_gemm[i].row, wrong_gemm[i].row.name, wrong_gemm[i].expected, seed);
@@ -376,7 +403,11 @@ uint32_t check_self_test(uint64_t seed) {
         failed +=
             expect(&check_pool, &wrong_pool[i].row, wrong_pool[i].row.name, wrong_pool[i].expected, seed);
     }
-    uint32_t tests = GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS + 5;
+    for (size_t i = 0; i < RESIZES; i++) {
+        failed += expect(&check_resize, &wrong_resize[i].row, wrong_resize[i].row.name,
+                         wrong_resize[i].expected, seed);
+    }
+    uint32_t tests = GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS + RESIZES + 6;
     failed += test_winograd(seed, &tests);
     printf("%u as expected, %u not\n", tests - failed, failed);
     return failed;
