@@ -36,16 +36,52 @@ NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const
     }
 }
 
+// One row: there are no other rows to share the shifts, so four channels are widened at once, which puts the
+// sums of k and k + 1 beside those of k + 2 and k + 3.
+NYB_INLINE void row_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
+                       uint32_t count, __m256i *sums, int rows, int panels) {
+    const size_t stretch = 8 * (size_t)nyb_packed_steps(args->segment, 8, 4);
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15)); // back to that of the weights
+    const uint8_t *w = strip->weights;
+    (void)count;
+    (void)rows;
+    __m256i c[NYB_ROW_PANELS][2];
+    NYB_EACH (b, panels) {
+        c[b][0] = c[b][1] = _mm256_setzero_si256();
+    }
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row = a[0] + s * args->pitch;
+        for (size_t at = 0; at < stretch; at += 8, w += 32) {
+            int64_t quad;
+            memcpy(&quad, row + at, sizeof quad);
+            const __m256i x = _mm256_shuffle_epi8(_mm256_set1_epi64x(quad), order);
+            NYB_EACH (b, panels) {
+                NYB_EACH (half, 2) {
+                    const void *from = w + (size_t)b * strip->panel_bytes + 16 * (size_t)half;
+                    const __m256i y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from));
+                    c[b][half] = _mm256_add_epi32(c[b][half], _mm256_madd_epi16(x, y));
+                }
+            }
+        }
+    }
+    NYB_EACH (b, panels) {
+        const __m256i sum = _mm256_hadd_epi32(c[b][0], c[b][1]); // channels 0, 1, 4, 5 and 2, 3, 6, 7
+        sums[b] = _mm256_add_epi32(strip->start[b], _mm256_permute4x64_epi64(sum, 0xD8));
+    }
+}
+
 // Exact where the products of two k fit 16 bits.
 NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
                            uint32_t count, __m256i *sums, int rows, int panels) {
     const size_t stretch = 4 * (size_t)nyb_packed_steps(args->segment, 8, 4);
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *w = strip->weights;
-    (void)panels;
-    __m256i c[NYB_TILE_ROWS];
+    __m256i c[NYB_TILE_ROWS][NYB_ROW_PANELS];
     NYB_EACH (i, rows) {
-        c[i] = strip->start[0];
+        NYB_EACH (b, panels) {
+            c[i][b] = strip->start[b];
+        }
     }
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
@@ -53,16 +89,24 @@ NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, co
             row[i] = nyb_tile_row(args, a, count, i, s);
         }
         for (size_t at = 0; at < stretch; at += 4, w += 32) {
-            const __m256i v = nyb_load256(w);
+            __m256i v[NYB_ROW_PANELS];
+            NYB_EACH (b, panels) {
+                v[b] = nyb_load256(w + (size_t)b * strip->panel_bytes);
+            }
             NYB_EACH (i, rows) {
                 const __m256i u = _mm256_set1_epi32(nyb_load32(row[i] + at));
-                c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(_mm256_maddubs_epi16(u, v), ones));
-                NYB_IN_ORDER(c[i]);
+                NYB_EACH (b, panels) {
+                    const __m256i pairs = _mm256_maddubs_epi16(u, v[b]);
+                    c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(pairs, ones));
+                    NYB_IN_ORDER(c[i][b]);
+                }
             }
         }
     }
     NYB_EACH (i, rows) {
-        sums[i] = c[i];
+        NYB_EACH (b, panels) {
+            sums[i * panels + b] = c[i][b];
+        }
     }
 }
 
@@ -101,7 +145,7 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
         size_t at = 0;
         for (const uint8_t *const end = w + stretch; w < end;) {
             const uint8_t *const stop = (size_t)(end - w) < run ? end : w + run;
-            __m256i c[NYB_TILE_ROWS][NYB_TILE_PANELS];
+            __m256i c[NYB_TILE_ROWS][NYB_ROW_PANELS];
             NYB_EACH (i, rows) {
                 NYB_EACH (b, panels) {
                     c[i][b] = _mm256_setzero_si256();
@@ -109,7 +153,7 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
             }
             for (; w < stop; w += 32) {
                 NYB_EACH (p, planes) {
-                    __m256i v[NYB_TILE_PANELS];
+                    __m256i v[NYB_ROW_PANELS];
                     NYB_EACH (b, panels) {
                         v[b] = plane(nyb_load256(w + (size_t)b * strip->panel_bytes), bits, p);
                     }
@@ -147,36 +191,67 @@ NYB_TILE(tile_w8, 2, 1)
 NYB_TILE(tile_w8, 4, 1)
 NYB_TILE(tile_w8, 6, 1)
 NYB_TILE(tile_w8, 8, 1)
+NYB_TILE(row_w8, 1, 1)
+NYB_TILE(row_w8, 1, 2)
+NYB_TILE(row_w8, 1, 4)
 NYB_TILE(tile_pairs, 2, 1)
 NYB_TILE(tile_pairs, 4, 1)
 NYB_TILE(tile_pairs, 6, 1)
 NYB_TILE(tile_pairs, 8, 1)
+NYB_TILE(tile_pairs, 1, 1)
+NYB_TILE(tile_pairs, 1, 2)
+NYB_TILE(tile_pairs, 1, 4)
 NYB_TILE(tile_w4, 2, 1)
 NYB_TILE(tile_w4, 4, 1)
 NYB_TILE(tile_w4, 6, 1)
 NYB_TILE(tile_w4, 8, 1)
+NYB_TILE(tile_w4, 1, 1)
+NYB_TILE(tile_w4, 1, 2)
+NYB_TILE(tile_w4, 1, 4)
 NYB_TILE(tile_w2, 2, 1)
 NYB_TILE(tile_w2, 4, 1)
 NYB_TILE(tile_w2, 6, 1)
 NYB_TILE(tile_w2, 8, 1)
+NYB_TILE(tile_w2, 1, 1)
+NYB_TILE(tile_w2, 1, 2)
+NYB_TILE(tile_w2, 1, 4)
 
 void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {8, false, 8, 1, {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1, tile_w8_8x1}}};
+    static const nyb_x86_gemm gemm = {8,
+                                      false,
+                                      8,
+                                      1,
+                                      {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1, tile_w8_8x1}},
+                                      {row_w8_1x1, row_w8_1x2, row_w8_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {
-        8, true, 8, 1, {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}}};
+    static const nyb_x86_gemm gemm = {8,
+                                      true,
+                                      8,
+                                      1,
+                                      {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}},
+                                      {tile_pairs_1x1, tile_pairs_1x2, tile_pairs_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {4, true, 8, 1, {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}}};
+    static const nyb_x86_gemm gemm = {4,
+                                      true,
+                                      8,
+                                      1,
+                                      {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}},
+                                      {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w2_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {2, true, 8, 1, {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}}};
+    static const nyb_x86_gemm gemm = {2,
+                                      true,
+                                      8,
+                                      1,
+                                      {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}},
+                                      {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     nyb_x86_run(args, &gemm);
 }

@@ -18,7 +18,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
     const int planes = (int)(8 / bits);
     const size_t stretch = 4 * (size_t)planes * nyb_packed_steps(args->segment, bits, 4);
     const uint8_t *w = strip->weights;
-    __m256i c[NYB_TILE_ROWS][NYB_TILE_PANELS];
+    __m256i c[NYB_TILE_ROWS][NYB_ROW_PANELS];
     NYB_EACH (i, rows) {
         NYB_EACH (b, panels) {
             c[i][b] = bits == 8 ? strip->start[b] : _mm256_setzero_si256();
@@ -31,7 +31,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
         }
         for (size_t at = 0; at < stretch; w += 32) {
             NYB_EACH (p, planes) {
-                __m256i v[NYB_TILE_PANELS];
+                __m256i v[NYB_ROW_PANELS];
                 NYB_EACH (b, panels) {
                     v[b] = nyb_load256(w + (size_t)b * strip->panel_bytes);
                     v[b] = bits == 8 ? v[b] : plane(v[b], bits, p);
@@ -77,28 +77,47 @@ NYB_TILE(tile_w8, 6, 1)
 NYB_TILE(tile_w8, 2, 2)
 NYB_TILE(tile_w8, 4, 2)
 NYB_TILE(tile_w8, 6, 2)
+NYB_TILE(tile_w8, 1, 1)
+NYB_TILE(tile_w8, 1, 2)
+NYB_TILE(tile_w8, 1, 4)
 NYB_TILE(tile_w4, 2, 1)
 NYB_TILE(tile_w4, 4, 1)
 NYB_TILE(tile_w4, 6, 1)
 NYB_TILE(tile_w4, 2, 2)
 NYB_TILE(tile_w4, 4, 2)
 NYB_TILE(tile_w4, 6, 2)
+NYB_TILE(tile_w4, 1, 1)
+NYB_TILE(tile_w4, 1, 2)
+NYB_TILE(tile_w4, 1, 4)
 NYB_TILE(tile_w2, 2, 1)
 NYB_TILE(tile_w2, 4, 1)
 NYB_TILE(tile_w2, 6, 1)
 NYB_TILE(tile_w2, 2, 2)
 NYB_TILE(tile_w2, 4, 2)
 NYB_TILE(tile_w2, 6, 2)
+NYB_TILE(tile_w2, 1, 1)
+NYB_TILE(tile_w2, 1, 2)
+NYB_TILE(tile_w2, 1, 4)
 
 void nyb_gemm_w8_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        8, true, 6, 2, {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}}};
+        8,
+        true,
+        6,
+        2,
+        {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}},
+        {tile_w8_1x1, tile_w8_1x2, tile_w8_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        4, true, 6, 2, {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}}};
+        4,
+        true,
+        6,
+        2,
+        {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}},
+        {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w4_avx2(args);
     } else {
@@ -108,7 +127,12 @@ void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
 
 void nyb_gemm_w2_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        2, true, 6, 2, {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}}};
+        2,
+        true,
+        6,
+        2,
+        {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}},
+        {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w2_avx2(args);
     } else {

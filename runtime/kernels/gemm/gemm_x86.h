@@ -10,16 +10,16 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2, NYB_SUM_ROWS = 48 };
+enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2, NYB_ROW_PANELS = 4, NYB_SUM_ROWS = 48 };
 
 // What all rows of neighbouring columns share.
 typedef struct nyb_strip {
     const uint8_t *weights;
     size_t panel_bytes;
     uint32_t columns;
-    __m256i start[NYB_TILE_PANELS]; // of the sums
-    nyb_scale8 scale[NYB_TILE_PANELS];
-    nyb_scaling scaling[NYB_TILE_PANELS];
+    __m256i start[NYB_ROW_PANELS]; // of the sums
+    nyb_scale8 scale[NYB_ROW_PANELS];
+    nyb_scaling scaling[NYB_ROW_PANELS];
     nyb_narrow narrow;
 } nyb_strip;
 
@@ -34,6 +34,7 @@ typedef struct nyb_x86_gemm {
     uint32_t rows; // of the largest tile, even
     uint32_t panels;
     nyb_tile_fn tile[NYB_TILE_PANELS][NYB_TILE_ROWS / 2]; // of 1 and 2 panels; 2, 4, .. rows
+    nyb_tile_fn row[3];                                   // of 1, 2 and 4 panels; 1 row
 } nyb_x86_gemm;
 
 // A tile of constant size as a function of its own: within a larger one gcc spills the sums.
@@ -143,8 +144,58 @@ static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g,
     return s;
 }
 
+// The epilogue of one row, all panels at once.
+NYB_INLINE void nyb_x86_finish_row(const nyb_gemm_args *args, const nyb_strip *strip, const __m256i *sums,
+                                   uint32_t panels, int8_t *c, const nyb_scaling scaling) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bias = _mm256_set1_epi32(args->row_bias != NULL ? args->row_bias[0] : 0);
+    __m256i x[NYB_ROW_PANELS];
+    for (uint32_t i = 0; i < NYB_ROW_PANELS; i++) {
+        const uint32_t p = i < panels ? i : 0;
+        const __m256i sum = _mm256_add_epi32(sums[p], bias);
+        x[i] = nyb_scale8_apply(&strip->scale[p], sum, scaling, &args->output);
+    }
+    const __m256i results = _mm256_permutevar8x32_epi32(nyb_narrow32(&strip->narrow, x), order);
+    if (strip->columns == sizeof results) {
+        _mm256_storeu_si256((__m256i *)(void *)c, results);
+    } else {
+        memcpy(c, &results, strip->columns);
+    }
+}
+
+// One row: more panels side by side share the loads of its activations and hide the latency of the sums.
+static void nyb_x86_run_row(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
+    uint32_t panels;
+    for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
+        __m256i sums[NYB_ROW_PANELS];
+        const uint32_t left = args->columns - n;
+        const uint32_t doublings = left > 3 * NYB_LANES ? 2 : (left > NYB_LANES ? 1 : 0);
+        panels = 1u << doublings;
+        const nyb_strip strip = nyb_x86_strip(args, g, n, panels);
+        g->row[doublings](args, &strip, args->a, 1, sums);
+        nyb_scaling scaling = strip.scaling[0];
+        for (uint32_t p = 1; p < panels; p++) {
+            scaling = strip.scaling[p] > scaling ? strip.scaling[p] : scaling;
+        }
+        switch (scaling) {
+        case NYB_SCALING_PLAIN:
+            nyb_x86_finish_row(args, &strip, sums, panels, args->c + n, NYB_SCALING_PLAIN);
+            break;
+        case NYB_SCALING_SIGNED:
+            nyb_x86_finish_row(args, &strip, sums, panels, args->c + n, NYB_SCALING_SIGNED);
+            break;
+        default:
+            nyb_x86_finish_row(args, &strip, sums, panels, args->c + n, NYB_SCALING_WIDE);
+        }
+    }
+}
+
 // All rows of each strip: tiles until the sums are full, then their epilogue.
 static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
+    if (args->rows == 1) {
+        nyb_x86_run_row(args, g);
+        return;
+    }
     __m256i sums[NYB_SUM_ROWS * NYB_TILE_PANELS];
     uint32_t panels, done;
     for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
