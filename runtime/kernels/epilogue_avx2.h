@@ -17,6 +17,7 @@
 #include "base/fixedpoint.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -70,13 +71,17 @@ static inline nyb_scale8 nyb_scale8_of(__m256i multiplier, __m256i shift, const 
     return scale;
 }
 
+// Whether the nudge needs no sign.
+static inline bool nyb_scaling_unsigned(const nyb_requantize *output) {
+    return output->nudge == 0 || output->minimum >= output->zero_point;
+}
+
 // The cheapest scaling that is exact for these channels.
 static inline nyb_scaling nyb_scaling_of(const nyb_scale8 *scale, const nyb_requantize *output) {
     if (_mm256_movemask_epi8(_mm256_cmpgt_epi32(_mm256_setzero_si256(), scale->down)) != 0) {
         return NYB_SCALING_WIDE;
     }
-    return output->nudge == 0 || output->minimum >= output->zero_point ? NYB_SCALING_PLAIN
-                                                                       : NYB_SCALING_SIGNED;
+    return nyb_scaling_unsigned(output) ? NYB_SCALING_PLAIN : NYB_SCALING_SIGNED;
 }
 
 // Any shift. AVX2 shifts 64-bit lanes right logically only: 2^62 is added first, which makes every product

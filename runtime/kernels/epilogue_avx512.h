@@ -58,10 +58,19 @@ static inline nyb_scale16 nyb_scale16_load(const int32_t *multiplier, const int3
     if (_mm512_cmplt_epi32_mask(s, thirty_two) != 0) {
         scale.scaling = NYB_SCALING_WIDE;
     } else {
-        const bool plain = output->nudge == 0 || output->minimum >= output->zero_point;
-        scale.scaling = plain ? NYB_SCALING_PLAIN : NYB_SCALING_SIGNED;
+        scale.scaling = nyb_scaling_unsigned(output) ? NYB_SCALING_PLAIN : NYB_SCALING_SIGNED;
     }
     return scale;
+}
+
+// Clamps scaled values that lack their zero point, so that nyb_narrow64_apply, which saturates to 16 bits,
+// leaves them as they are.
+static inline __m512i nyb_clamp16(__m512i x, const nyb_requantize *output) {
+    const __m512i zero_point = _mm512_set1_epi32(output->zero_point);
+    x = _mm512_add_epi32(x, zero_point);
+    x = _mm512_max_epi32(x, _mm512_set1_epi32(output->minimum));
+    x = _mm512_min_epi32(x, _mm512_set1_epi32(output->maximum));
+    return _mm512_sub_epi32(x, zero_point);
 }
 
 // Scales sixteen accumulators. scaling: the constants' own, or any that does more.
@@ -80,15 +89,42 @@ static inline __attribute__((always_inline)) __m512i nyb_scale16_apply(const nyb
         const __m512i high = _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
         return _mm512_srav_epi32(high, scale->down);
     }
-    // Clamped, so that nyb_narrow64_apply, which saturates to 16 bits, leaves it as it is.
     even = _mm512_srav_epi64(even, scale->shift);
     odd = _mm512_srav_epi64(odd, scale->shift_odd);
-    const __m512i zero_point = _mm512_set1_epi32(output->zero_point);
-    __m512i x = _mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA);
-    x = _mm512_add_epi32(x, zero_point);
-    x = _mm512_max_epi32(x, _mm512_set1_epi32(output->minimum));
-    x = _mm512_min_epi32(x, _mm512_set1_epi32(output->maximum));
-    return _mm512_sub_epi32(x, zero_point);
+    return nyb_clamp16(_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA), output);
+}
+
+// The same of constants that are used once, with shifts of 1 or more where the multiplier is not 0, and of 32
+// or more but for the wide scaling. The half is added last: (p + 2^(shift-1)) >> shift is
+// ((p >> (shift-1)) + 1) >> 1, for |p| < 2^62 within 32 bits where shift > 31.
+static inline __attribute__((always_inline)) __m512i nyb_scale16_once(__m512i acc, __m512i multiplier,
+                                                                      __m512i shift,
+                                                                      const nyb_scaling scaling,
+                                                                      const nyb_requantize *output) {
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i sign = _mm512_set1_epi64(INT64_C(1) << 31);
+    const __m512i nudge = _mm512_set1_epi64(output->nudge);
+    const __m512i down = _mm512_sub_epi32(shift, one);
+    __m512i y[2];
+    for (int odd = 0; odd < 2; odd++) {
+        const __m512i a = odd ? nyb_odd_lanes16(acc) : acc;
+        const __m512i m = odd ? nyb_odd_lanes16(multiplier) : multiplier;
+        const __m512i d = odd ? nyb_odd_lanes16(down) : _mm512_maskz_mov_epi32(0x5555, down);
+        __m512i c = nudge;
+        if (scaling != NYB_SCALING_PLAIN && output->nudge != 0) {
+            c = _mm512_sub_epi64(c, _mm512_and_si512(a, sign)); // a nudge of 2^30 becomes -2^30
+        }
+        if (scaling == NYB_SCALING_WIDE) {
+            c = _mm512_maskz_mov_epi64(_mm512_cmpgt_epi64_mask(d, _mm512_set1_epi64(30)), c);
+        }
+        y[odd] = _mm512_srav_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, m), c), d);
+        if (scaling == NYB_SCALING_WIDE) {
+            y[odd] = _mm512_srai_epi64(_mm512_add_epi64(y[odd], _mm512_set1_epi64(1)), 1);
+        }
+    }
+    const __m512i x = _mm512_mask_shuffle_epi32(y[0], 0xAAAA, y[1], _MM_PERM_CCAA);
+    return scaling == NYB_SCALING_WIDE ? nyb_clamp16(x, output)
+                                       : _mm512_srai_epi32(_mm512_add_epi32(x, one), 1);
 }
 
 static inline nyb_narrow64 nyb_narrow64_of(const nyb_requantize *output) {

@@ -3,14 +3,14 @@
 // by side in a register, and activations become unsigned where they are broadcast, which costs nothing
 // beside two products; so rows are read as they are in a tensor.
 //
-// A tile is up to 12 rows and two registers of columns, or one row and four. The sums of some tiles go
-// through memory to the epilogue, which is one function for all.
+// A tile is up to 12 rows and two registers of columns. The sums of some tiles go through memory to the
+// epilogue, which is one function for all. One row alone takes 64 columns at once.
 #include "base/packed.h"
 #include "kernels/epilogue_avx512.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 4, SUMS = 96 };
+enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 2, SUMS = 96, ROW_VECTORS = 4 };
 
 // Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31.
 enum { DEPTH_MAX = 65536 };
@@ -150,33 +150,6 @@ static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sum
     }
 }
 
-// The epilogue of one row of four registers.
-NYB_INLINE void finish_row(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, int8_t *c,
-                           const nyb_scaling scaling) {
-    const __m512i bias = _mm512_set1_epi32(args->row_bias != NULL ? args->row_bias[0] : 0);
-    __m512i x[TILE_VECTORS];
-    NYB_EACH (v, TILE_VECTORS) {
-        x[v] = nyb_scale16_apply(&strip->scale[v], _mm512_add_epi32(sums[v], bias), scaling, &args->output);
-    }
-    const __mmask64 mask = strip->columns < 64 ? (UINT64_C(1) << strip->columns) - 1 : UINT64_MAX;
-    _mm512_mask_storeu_epi8(c, mask, nyb_narrow64_apply(&strip->narrow, x));
-}
-
-static void epilogue_row(const nyb_gemm_args *args, const strip *strip, const __m512i *sums, int8_t *c) {
-    bool plain = true, wide = false;
-    for (int v = 0; v < TILE_VECTORS; v++) {
-        plain = plain && strip->scale[v].scaling == NYB_SCALING_PLAIN;
-        wide = wide || strip->scale[v].scaling == NYB_SCALING_WIDE;
-    }
-    if (plain) {
-        finish_row(args, strip, sums, c, NYB_SCALING_PLAIN);
-    } else if (!wide) {
-        finish_row(args, strip, sums, c, NYB_SCALING_SIGNED);
-    } else {
-        finish_row(args, strip, sums, c, NYB_SCALING_WIDE);
-    }
-}
-
 // All rows of a strip: tiles until the sums are full, then their epilogue.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
                           const uint32_t bits) {
@@ -237,14 +210,94 @@ static strip load_strip(const nyb_gemm_args *args, uint32_t n, uint32_t vectors,
     return s;
 }
 
+NYB_INLINE __m256i plane256(__m256i x, const uint32_t bits, const int p) {
+    return _mm512_castsi512_si256(plane(_mm512_castsi256_si512(x), bits, p));
+}
+
+// The sums of one row and 64 columns, of which at least 49 exist. Registers of 256 bits: for one row, putting
+// two panels together costs as much as multiplying them.
+NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *sums, const uint32_t bits) {
+    const int planes = (int)(8 / bits);
+    const size_t stretch = 4 * (size_t)planes * nyb_packed_steps(args->segment, bits, 4);
+    const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
+    const __m256i flip = _mm256_set1_epi8(INT8_MIN);
+    const uint8_t *w0 = args->weights + n / 8 * panel;
+    const uint8_t *w4 = w0 + 4 * panel;
+    const uint8_t *w7 = w4 + (args->columns - n > 56 ? 3 : 2) * panel;
+    const size_t panels3 = 3 * panel;
+    __m256i c[2 * ROW_VECTORS];
+    NYB_EACH (b, 2 * ROW_VECTORS) {
+        c[b] = _mm256_setzero_si256();
+    }
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row = args->a[0] + s * args->pitch;
+        for (const uint8_t *const end = row + stretch; row < end; w0 += 32, w4 += 32, w7 += 32) {
+            const uint8_t *const w[2 * ROW_VECTORS] = {w0, w0 + panel, w0 + 2 * panel, w0 + panels3,
+                                                       w4, w4 + panel, w4 + 2 * panel, w7};
+            __m256i u[4];
+            NYB_EACH (p, planes) {
+                u[p] = _mm256_xor_si256(_mm256_set1_epi32(load32(row)), flip);
+                row += 4;
+            }
+            NYB_EACH (b, 2 * ROW_VECTORS) {
+                const __m256i x = nyb_load256(w[b]);
+                NYB_EACH (p, planes) {
+                    c[b] = _mm256_dpbusd_epi32(c[b], u[p], bits == 8 ? x : plane256(x, bits, p));
+                }
+            }
+        }
+    }
+    NYB_EACH (v, ROW_VECTORS) {
+        const __m512i sum = _mm512_inserti64x4(_mm512_castsi256_si512(c[2 * v]), c[2 * v + 1], 1);
+        sums[v] = bits == 8 ? sum : _mm512_srai_epi32(sum, 8 - bits);
+    }
+}
+
+NYB_INLINE void finish_row(const nyb_gemm_args *args, uint32_t n, const __m512i *sums, const __m512i *shift,
+                           const __mmask16 *mask, const nyb_scaling scaling) {
+    const __m512i row_bias = _mm512_set1_epi32(args->row_bias != NULL ? args->row_bias[0] : 0);
+    const nyb_narrow64 narrow = nyb_narrow64_of(&args->output);
+    __m512i x[ROW_VECTORS];
+    NYB_EACH (v, ROW_VECTORS) {
+        const uint32_t at = n + LANES * (uint32_t)v;
+        const __m512i bias = _mm512_maskz_loadu_epi32(mask[v], args->bias + at);
+        const __m512i weight_sum = _mm512_maskz_loadu_epi32(mask[v], args->weight_sum + at);
+        const __m512i start =
+            _mm512_sub_epi32(_mm512_add_epi32(bias, row_bias), _mm512_slli_epi32(weight_sum, 7));
+        const __m512i multiplier = _mm512_maskz_loadu_epi32(mask[v], args->multiplier + at);
+        x[v] =
+            nyb_scale16_once(_mm512_add_epi32(sums[v], start), multiplier, shift[v], scaling, &args->output);
+    }
+    const uint32_t left = args->columns - n;
+    const __mmask64 columns = left < 64 ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
+    _mm512_mask_storeu_epi8(args->c + n, columns, nyb_narrow64_apply(&narrow, x));
+}
+
+// One row, 64 columns: constants that are used once are not prepared.
+NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bits) {
+    __m512i sums[ROW_VECTORS], shift[ROW_VECTORS];
+    __mmask16 mask[ROW_VECTORS], wide = 0;
+    row_sums(args, n, sums, bits);
+    NYB_EACH (v, ROW_VECTORS) {
+        const uint32_t left = args->columns - n - LANES * (uint32_t)v;
+        mask[v] = (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFF);
+        shift[v] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(32), mask[v], args->shift + n + LANES * v);
+        wide |= _mm512_cmplt_epi32_mask(shift[v], _mm512_set1_epi32(32));
+    }
+    if (wide) {
+        finish_row(args, n, sums, shift, mask, NYB_SCALING_WIDE);
+    } else if (nyb_scaling_unsigned(&args->output)) {
+        finish_row(args, n, sums, shift, mask, NYB_SCALING_PLAIN);
+    } else {
+        finish_row(args, n, sums, shift, mask, NYB_SCALING_SIGNED);
+    }
+}
+
 NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
     uint32_t n = 0;
     if (args->rows == 1) {
         for (; args->columns - n > 3 * LANES; n += args->columns - n < 64 ? args->columns - n : 64) {
-            const strip s = load_strip(args, n, 4, bits);
-            __m512i sums[TILE_VECTORS];
-            tile(args, &s, args->a, 1, sums, 1, 4, bits);
-            epilogue_row(args, &s, sums, args->c + n);
+            run_row(args, n, bits);
         }
     }
     for (; args->columns - n > LANES; n += args->columns - n < 32 ? args->columns - n : 32) {
