@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/windows.h"
 
+#include "kernels/unroll.h"
+
 // Copies go by 16 bytes, over the end of what they copy.
 enum { CHUNK = 16 };
 
@@ -46,9 +48,10 @@ static uint64_t pointers_bytes(const nyb_windows *w) {
     return times(times(w->lines, w->out_width), sizeof(uint8_t *));
 }
 
-// One row before it changes its form.
+// A line of rows before they change their form.
 static uint64_t plain_bytes(const nyb_windows *w) {
-    return line_form(w) == w->form ? 0 : plus(depth(w), CHUNK);
+    const uint64_t row = padded(depth(w), w->step);
+    return line_form(w) == w->form ? 0 : plus(times(w->out_width, row), CHUNK);
 }
 
 void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
@@ -69,11 +72,6 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     }
     w->line_bytes = times(times(w->copy_width, w->per_group), line_form(w)->element);
     w->row_bytes = padded(depth(w), w->step) * w->form->element;
-    if (w->kind == NYB_WINDOWS_GATHERED && w->form->element == 1) {
-        const uint64_t piece = (uint64_t)(v->width / pieces(w)) * w->per_group;
-        const uint64_t copied = depth(w) - piece + padded(piece, CHUNK);
-        w->row_bytes = w->row_bytes < copied ? copied : w->row_bytes;
-    }
     const uint64_t in_place = (uint64_t)w->width * w->channels;
     w->lines = 1;
     while (w->lines < w->out_height) {
@@ -137,51 +135,76 @@ static void copy_lines(const nyb_windows *w, const int8_t *image, uint32_t first
     memset(to, 0, CHUNK);
 }
 
-// Copies `bytes` and at most CHUNK - 1 more, `count` times.
-static inline void copy_over(uint8_t *to, size_t to_stride, const uint8_t *from, size_t from_stride,
-                             size_t bytes, uint32_t count) {
-    if (bytes <= CHUNK) {
-        for (uint32_t i = 0; i < count; i++) {
-            memcpy(to + i * to_stride, from + i * from_stride, CHUNK);
-        }
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        for (size_t j = 0; j < bytes; j += CHUNK) {
-            memcpy(to + i * to_stride + j, from + i * from_stride + j, CHUNK);
+// Windows out of copied lines into rows of their own.
+typedef struct gathering {
+    const uint8_t *from; // the first window
+    size_t stride;       // to the next window
+    size_t line, pixel;  // to the next piece of a window: below, beside
+    size_t piece;
+    uint8_t *to; // the first row
+    size_t row;  // to the next row
+    uint32_t count;
+} gathering;
+
+// A copy goes over its end, where the next one follows. Inlined for the usual windows.
+NYB_INLINE void gather_of(const gathering *g, const uint32_t height, const uint32_t parts,
+                          const size_t chunks) {
+    const size_t stride = g->stride, line = g->line, pixel = g->pixel, piece = g->piece, row = g->row;
+    const uint8_t *at = g->from;
+    uint8_t *rows = g->to;
+    for (uint32_t x = g->count; x > 0; x--, at += stride, rows += row) {
+        const uint8_t *from = at;
+        uint8_t *to = rows;
+        for (uint32_t i = 0; i < height; i++, from += line) {
+            for (uint32_t j = 0; j < parts; j++, to += piece) {
+                for (size_t k = 0; k < chunks; k++) {
+                    memcpy(to + k * CHUNK, from + j * pixel + k * CHUNK, CHUNK);
+                }
+            }
         }
     }
 }
 
-// `count` neighbouring windows, `stride` bytes apart, out of copied lines into rows of their own. A row has
-// room for what its last copy writes over its end.
-static void gather(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *rows, uint32_t count) {
+static void gather(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *rows, size_t row) {
     const nyb_window *v = &w->window;
-    const size_t row = (size_t)w->row_bytes;
     const uint32_t parts = pieces(w);
     const size_t piece = (size_t)(v->width / parts) * w->per_group;
-    for (uint32_t i = 0; i < v->height; i++, at += (size_t)w->line_bytes * v->dilation_height) {
-        for (uint32_t j = 0; j < parts; j++, rows += piece) {
-            copy_over(rows, row, at + (size_t)j * v->dilation_width * w->per_group, stride, piece, count);
-        }
+    const size_t chunks = (size_t)padded(piece, CHUNK) / CHUNK;
+    const gathering g = {
+        .from = at,
+        .stride = stride,
+        .line = (size_t)w->line_bytes * v->dilation_height,
+        .pixel = (size_t)v->dilation_width * w->per_group,
+        .piece = piece,
+        .to = rows,
+        .row = row,
+        .count = w->out_width,
+    };
+    if (parts == 1 && chunks == 1 && v->height == 3) {
+        gather_of(&g, 3, 1, 1);
+    } else if (parts == 1 && chunks == 1) {
+        gather_of(&g, v->height, 1, 1);
+    } else if (parts == 1 && chunks == 2) {
+        gather_of(&g, v->height, 1, 2);
+    } else {
+        gather_of(&g, v->height, parts, chunks);
     }
 }
 
 // A line of output windows, `stride` bytes apart from `at` on, each into a row of its own.
 static void copy_windows(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *plain,
                          uint8_t *rows) {
-    if (w->kind == NYB_WINDOWS_GATHERED && w->form->element == 1) {
-        gather(w, at, stride, rows, w->out_width);
-        return;
-    }
     const size_t row = (size_t)w->row_bytes;
-    for (uint32_t x = 0; x < w->out_width; x++, at += stride, rows += row) {
-        const uint8_t *window = at;
-        if (w->kind == NYB_WINDOWS_GATHERED) {
-            gather(w, at, 0, plain, 1);
-            window = plain;
+    const size_t elements = row / w->form->element;
+    if (w->kind == NYB_WINDOWS_PIXELS) {
+        for (uint32_t x = 0; x < w->out_width; x++, at += stride, rows += row) {
+            w->form->stage(rows, (const int8_t *)at, (size_t)depth(w), elements);
         }
-        w->form->stage(rows, (const int8_t *)window, (size_t)depth(w), row / w->form->element);
+    } else if (line_form(w) == w->form) {
+        gather(w, at, stride, rows, row);
+    } else {
+        gather(w, at, stride, plain, elements);
+        w->form->stage(rows, (const int8_t *)plain, w->out_width * elements, w->out_width * elements);
     }
 }
 
