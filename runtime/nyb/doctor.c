@@ -7,6 +7,7 @@
 #include "kernels/lookup/lookup.h"
 #include "kernels/pool/pool.h"
 #include "kernels/resize/resize.h"
+#include "kernels/winograd/winograd.h"
 #include "nyb/command.h"
 
 #if defined(__x86_64__)
@@ -83,5 +84,6 @@ int doctor_run(const command *self, int count, char **arguments) {
     PRINT_FAMILY(lookup)
     PRINT_FAMILY(pool)
     PRINT_FAMILY(resize)
+    PRINT_FAMILY(winograd)
     return EXIT_OK;
 }
