@@ -39,7 +39,6 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
     if (w->zero_point != 0) {
         sum_rows(part, matmul->gemm->form, w->zero_point);
     }
-    const uint32_t scale_groups = w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
     const nyb_gemm_args args = {
         .a = part->rows.a,
         .segments = part->rows.segments,
@@ -52,7 +51,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .weight_sum = w->weight_sum + channel,
         .weight_minimum = w->minimum,
         .row_bias = w->zero_point != 0 ? part->row_sums : NULL,
-        .factors = w->factors ? w->factors + channel * scale_groups : NULL,
+        .factors = w->factors ? w->factors + channel * nyb_scale_groups(w) : NULL,
         .scale_group = w->scale_group,
         .rows = part->rows.count,
         .columns = part->count,

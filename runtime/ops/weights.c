@@ -47,12 +47,11 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->shift = weights->multiplier + channels;
     weights->weight_sum = weights->shift + channels;
     if (weights->scale_group != 0) {
+        // A zero point takes its share off whole rows, whose groups have no factor.
         const uint32_t step = weights->kr * (8 / weights->bits);
         const nyb_span factors = nyb_get_span(&table, NYB_WEIGHTS_SCALE_FACTORS);
-        const uint64_t scale_groups =
-            (weights->depth + (uint64_t)weights->scale_group - 1) / weights->scale_group;
         if (weights->scale_group % step != 0 || factors.data == NULL ||
-            factors.size != 4 * channels * scale_groups) {
+            factors.size != channels * nyb_scale_groups(weights) || weights->zero_point != 0) {
             return false;
         }
         weights->factors = factors.data;

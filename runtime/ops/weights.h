@@ -11,7 +11,7 @@ typedef struct nyb_weights {
     const int32_t *multiplier;
     const int32_t *shift;
     const int32_t *weight_sum;
-    const int32_t *factors;
+    const int8_t *factors; // of scale groups of k: [padded_outputs / nr][scale groups][nr]; NULL: none
     uint32_t scale_group;
     uint32_t bits;
     uint32_t nr;
@@ -25,6 +25,11 @@ typedef struct nyb_weights {
     size_t group_bytes; // packed weights of one group
     uint64_t bound;     // certified: the sum of |weight| * |input - zero point| + |bias| is at most this
 } nyb_weights;
+
+// Scale groups along k; 0 without.
+static inline uint32_t nyb_scale_groups(const nyb_weights *w) {
+    return w->scale_group ? (w->depth + w->scale_group - 1) / w->scale_group : 0;
+}
 
 // Reads and checks; false where sizes, layout or spans do not fit `groups` groups.
 bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, nyb_weights *weights);

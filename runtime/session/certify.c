@@ -31,6 +31,9 @@ nyb_certified nyb_certify_describe(const nyb_node *node) {
     if (find_weights(node, &slot, &groups) && nyb_weights_read(&node->options, slot, groups, &weights)) {
         result.macs = nyb_node_output(node, 0).elements * weights.depth;
         result.bytes = (uint64_t)weights.group_bytes * groups;
+        if (weights.scale_group != 0) {
+            result.bytes += (uint64_t)groups * weights.padded_outputs * nyb_scale_groups(&weights);
+        }
         result.bits = weights.bits;
     }
     return result;
@@ -50,9 +53,8 @@ static int64_t scale_factor(const nyb_weights *w, uint32_t channel, uint32_t k) 
     if (w->scale_group == 0) {
         return 1;
     }
-    const uint32_t scale_groups = (w->depth + w->scale_group - 1) / w->scale_group;
-    return w
-        ->factors[((size_t)(channel / w->nr) * scale_groups + k / w->scale_group) * w->nr + channel % w->nr];
+    const size_t group = (size_t)(channel / w->nr) * nyb_scale_groups(w) + k / w->scale_group;
+    return w->factors[group * w->nr + channel % w->nr];
 }
 
 nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
@@ -95,7 +97,7 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                 const int64_t used = (int64_t)(value - w.zero_point) * scale_factor(&w, (uint32_t)channel, k);
                 pair = (k % 2 ? pair : 0) + magnitude(value);
                 quad = (k % 4 ? quad : 0) + magnitude(value);
-                sum += value;
+                sum += value * scale_factor(&w, (uint32_t)channel, k);
                 effective += used;
                 absolute += used < 0 ? -used : used;
                 if (value < w.minimum) {

@@ -15,6 +15,7 @@ static check_memory memory_weights = {.name = "weights"};
 static check_memory memory_weight_sum = {.name = "weight_sum"};
 static check_memory memory_row_bias = {.name = "row_bias"};
 static check_memory memory_factors = {.name = "factors"};
+static check_memory memory_factor_draws = {.name = "draws of factors"};
 static check_memory memory_rows = {.name = "pointers to rows of a"};
 static check_memory memory_scalar_rows = {.name = "pointers to rows of int8"};
 static check_memory memory_draws = {.name = "draws of a"};
@@ -167,19 +168,42 @@ static void draw_weights(check *c, gemm_case *g, check_pattern pattern, check_pl
     g->plain = plain;
 }
 
-static void draw_factors(check *c, gemm_case *g, check_place place) {
+static uint32_t draw_scale_group(check *c, const nyb_gemm_variant *row) {
+    if (!row->scale_groups || check_below(c, 4) == 0) {
+        return 0;
+    }
+    return row->kr * (8u / row->weight_bits) * (1 + check_below(c, check_below(c, 2) ? 20 : 4));
+}
+
+// The factors of `scale_group` k each, which weight_sum counts too.
+static void draw_factors(check *c, gemm_case *g, uint32_t scale_group, check_place place) {
     nyb_gemm_args *args = &g->args;
     args->factors = NULL;
-    args->scale_group = 0;
-    if (g->row->scale_groups && check_below(c, 4) == 0) {
-        const uint32_t step = g->row->kr * (8u / g->row->weight_bits);
-        args->scale_group = step * (1 + check_below(c, 4));
-        const size_t count = (size_t)panels(g) * scale_groups(g) * g->row->nr;
-        int32_t *factors = check_memory_place(&memory_factors, count * sizeof(int32_t), place);
-        const int32_t reach = check_below(c, 4) == 0 ? INT32_MAX : 4096;
-        check_draw(c, CHECK_UNIFORM, -reach, reach, factors, count);
-        args->factors = factors;
+    args->scale_group = scale_group;
+    if (scale_group == 0) {
+        return;
     }
+    const uint32_t nr = g->row->nr;
+    const size_t count = (size_t)panels(g) * scale_groups(g) * nr;
+    const size_t channels_bytes = (size_t)panels(g) * nr * sizeof(int32_t);
+    int32_t *draws = check_memory_place(&memory_factor_draws, count * sizeof(int32_t), place);
+    int8_t *factors = check_memory_place(&memory_factors, count, place);
+    int32_t *weight_sum = check_memory_place(&memory_weight_sum, channels_bytes, place);
+    check_draw(c, (check_pattern)check_below(c, CHECK_PATTERNS), INT8_MIN, INT8_MAX, draws, count);
+    for (size_t at = 0; at < count; at++) {
+        factors[at] = (int8_t)draws[at];
+    }
+    check_fill(c, weight_sum, channels_bytes);
+    for (uint32_t j = 0; j < args->columns; j++) {
+        weight_sum[j] = 0;
+        for (uint32_t k = 0; k < args->depth; k++) {
+            const size_t group = (size_t)(j / nr) * scale_groups(g) + k / scale_group;
+            const int32_t w = g->plain[(size_t)j * args->depth + k];
+            weight_sum[j] = nyb_add(weight_sum[j], nyb_mul(w, factors[group * nr + j % nr]));
+        }
+    }
+    args->factors = factors;
+    args->weight_sum = weight_sum;
 }
 
 static void draw_row_bias(check *c, gemm_case *g, check_place place) {
@@ -204,7 +228,7 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     check_output *o = &g->output;
     draw_activations(c, g, shape.a, place);
     draw_weights(c, g, shape.w, place);
-    draw_factors(c, g, place);
+    draw_factors(c, g, draw_scale_group(c, row), place);
     draw_row_bias(c, g, place);
     check_output_draw(c, o, row->nr, shifts, place);
     args->bias = o->bias;
@@ -311,6 +335,19 @@ static void once(const void *context) {
     g->row->run(&g->args);
 }
 
+static void bench_shape(check *c, const nyb_gemm_variant *row, gemm_shape s, uint32_t scale_group) {
+    if (scale_group > 0 && (!row->scale_groups || s.depth < scale_group)) {
+        return;
+    }
+    gemm_case g;
+    draw_case(c, row, s, CHECK_GUARD_BEFORE, &g);
+    g.args.row_bias = NULL;
+    draw_factors(c, &g, scale_group, CHECK_GUARD_BEFORE);
+    const uint64_t macs = (uint64_t)s.rows * s.columns * s.depth;
+    printf("    %4u x %4u x %4u, groups of %3u %8.2f GMAC/s\n", s.rows, s.columns, s.depth, scale_group,
+           check_speed(macs, once, &g));
+}
+
 static void gemm_bench(check *c, const void *record) {
     static const gemm_shape shapes[] = {
         {64, 64, 64, CHECK_UNIFORM, CHECK_UNIFORM},
@@ -319,13 +356,9 @@ static void gemm_bench(check *c, const void *record) {
         {1, 256, 1024, CHECK_UNIFORM, CHECK_UNIFORM},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        const gemm_shape s = shapes[i];
-        gemm_case g;
-        draw_case(c, record, s, CHECK_GUARD_BEFORE, &g);
-        g.args.row_bias = NULL;
-        g.args.scale_group = 0;
-        const uint64_t macs = (uint64_t)s.rows * s.columns * s.depth;
-        printf("    %4u x %4u x %4u %8.2f GMAC/s\n", s.rows, s.columns, s.depth, check_speed(macs, once, &g));
+        bench_shape(c, record, shapes[i], 0);
+        bench_shape(c, record, shapes[i], 32);
+        bench_shape(c, record, shapes[i], 128);
     }
 }
 

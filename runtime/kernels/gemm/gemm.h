@@ -13,10 +13,11 @@
 // pads
 //   the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
+// weight_sum: of each column's weights, each times its factor.
 // weight_minimum: no weight is smaller. Sums of a lying caller may be wrong.
 // row_bias: one int32 per row, or NULL.
 // factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
-//   multiplied by its factor before it is added: int32 [panel][group][nr].
+//   multiplied by its factor before it is added: int8 [panel][group][nr].
 // c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap a.
 // Sums wrap in 32 bits; the compiler has proven that they do not.
 #ifndef NYB_KERNELS_GEMM_H
@@ -41,7 +42,7 @@ typedef struct nyb_gemm_args {
     const int32_t *weight_sum;
     int32_t weight_minimum;
     const int32_t *row_bias;
-    const int32_t *factors;
+    const int8_t *factors;
     uint32_t scale_group;
     uint32_t rows;
     uint32_t columns;

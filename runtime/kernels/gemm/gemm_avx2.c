@@ -2,6 +2,7 @@
 // AVX2: vpmaddwd over widened activations for 8 bits, vpmaddubsw where pairs of products fit 16 bits: 8 bits
 // with a certificate, and with 16-bit sums of several pairs 4 and 2 bits.
 #include "kernels/gemm/gemm_x86.h"
+#include "kernels/gemm/planes_avx2.h"
 
 // Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even
 // one two shifts, so eight channels keep one accumulator, and vpmaddwd adds k and k + 2.
@@ -110,19 +111,6 @@ NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, co
     }
 }
 
-// Plane p of 32 bytes as int8, by a table: AVX2 has no arithmetic shift of bytes.
-NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
-    const __m256i s4 =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1));
-    const __m256i s2_low =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1));
-    const __m256i s2_high =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 0, 1, 1, 1, 1, -2, -2, -2, -2, -1, -1, -1, -1));
-    const bool high = (int)bits * p >= 4;
-    const __m256i nibble = _mm256_and_si256(high ? _mm256_srli_epi16(x, 4) : x, _mm256_set1_epi8(15));
-    return _mm256_shuffle_epi8(bits == 4 ? s4 : (p % 2 ? s2_high : s2_low), nibble);
-}
-
 // 16-bit sums hold 255 * 8 * 2 * 8 = 32640 of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8
 // steps. They fill the registers; the 32-bit sums wait in memory.
 NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
@@ -155,7 +143,7 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
                 NYB_EACH (p, planes) {
                     __m256i v[NYB_ROW_PANELS];
                     NYB_EACH (b, panels) {
-                        v[b] = plane(nyb_load256(w + (size_t)b * strip->panel_bytes), bits, p);
+                        v[b] = nyb_plane(nyb_load256(w + (size_t)b * strip->panel_bytes), bits, p);
                     }
                     NYB_EACH (i, rows) {
                         const __m256i u = _mm256_set1_epi32(nyb_load32(row[i] + at));

@@ -24,7 +24,7 @@ static inline void accumulate(int32_t acc[NR], const int8_t *a, const uint8_t *w
 
 // Adds the products of k to k + count - 1 of a row, each sum over a scale group times its factors.
 static void accumulate_groups(const nyb_gemm_args *args, int32_t acc[NR], const int8_t *a,
-                              const uint8_t *panel, const int32_t *factors, uint32_t k, uint32_t count,
+                              const uint8_t *panel, const int8_t *factors, uint32_t k, uint32_t count,
                               uint32_t bits) {
     while (count > 0) {
         const uint32_t group = k / args->scale_group;
@@ -59,7 +59,7 @@ static inline void gemm(const nyb_gemm_args *args, uint32_t bits) {
                     accumulate(total, a, panel + (size_t)nyb_panel_bytes(k, bits, NR, KR), args->segment,
                                bits);
                 } else {
-                    const int32_t *factors = args->factors + (size_t)(n / NR) * groups * NR;
+                    const int8_t *factors = args->factors + (size_t)(n / NR) * groups * NR;
                     accumulate_groups(args, total, a, panel, factors, k, args->segment, bits);
                 }
             }

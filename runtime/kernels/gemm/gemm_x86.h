@@ -16,6 +16,8 @@ enum { NYB_LANES = 8, NYB_TILE_ROWS = 8, NYB_TILE_PANELS = 2, NYB_ROW_PANELS = 4
 typedef struct nyb_strip {
     const uint8_t *weights;
     size_t panel_bytes;
+    const int8_t *factors; // of scale groups; NULL: none
+    size_t panel_factors;
     uint32_t columns;
     __m256i start[NYB_ROW_PANELS]; // of the sums
     nyb_scale8 scale[NYB_ROW_PANELS];
@@ -129,6 +131,9 @@ static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g,
     nyb_strip s;
     s.panel_bytes = (size_t)nyb_panel_bytes(args->depth, g->bits, NYB_LANES, 4);
     s.weights = args->weights + n / NYB_LANES * s.panel_bytes;
+    const uint32_t groups = args->scale_group ? (args->depth + args->scale_group - 1) / args->scale_group : 0;
+    s.panel_factors = (size_t)groups * NYB_LANES;
+    s.factors = groups ? args->factors + n / NYB_LANES * s.panel_factors : NULL;
     s.columns = left < NYB_LANES * panels ? left : NYB_LANES * panels;
     s.narrow = nyb_narrow_of(&args->output);
     for (uint32_t p = 0; p < panels; p++, n += NYB_LANES) {
