@@ -18,7 +18,7 @@ from nybble.session import load_nyb
 def single(op: Operator, inputs: Sequence[Tensor], output: Tensor) -> Graph:
     """A graph of one operator."""
     node = Node(op, tuple(t.name for t in inputs), (output.name,))
-    ports = tuple(Port(t.name, t.name) for t in inputs)
+    ports = tuple(Port(t.name, t.name) for t in inputs if t.data is None)
     graph = Graph({t.name: t for t in (*inputs, output)}, (node,), ports, (Port(output.name, output.name),))
     graph.check()
     return graph

@@ -9,14 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nybble import ops
+from nybble.compile import compile_graph
 from nybble.convert import convert_graph
-from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tensor
+from nybble.graph import (
+    DType,
+    Graph,
+    ModelError,
+    Node,
+    Port,
+    Quantization,
+    Rounding,
+    ScaleGroups,
+    Tensor,
+    UnsupportedError,
+)
 from nybble.session import cpu_levels, load_nyb
 from oracle.random_ops import OPERATORS
 from oracle.random_ops import DType as CaseType
 
 from . import drawing
 from .equality import assert_core_equals_meaning, assert_equals_oracle
+from .hostile import assert_refused, changed, single
 
 WEIGHT_TYPES = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}
 
@@ -30,7 +43,8 @@ def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
 
 
 def drawn_weights(data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0) -> Tensor:
-    """Weights of 8, 4 or 2 bits over their whole range, scales per channel along an axis."""
+    """Weights of 8, 4 or 2 bits over their whole range, scales per channel along an axis, and with axis 0, which
+    matrices have, maybe factors per group along k."""
     bits = data.draw(st.sampled_from((8, 4, 2)))
     half = 1 << (bits - 1)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -39,9 +53,14 @@ def drawn_weights(data: st.DataObject, shape: tuple[int, ...], axis: int, zero_p
     values = {"random": values, "lowest": np.full(shape, -half), "highest": np.full(shape, half - 1)}[kind]
     n = shape[axis]
     scales = tuple(float(np.float32(2.0**e)) for e in rng.uniform(-12, 0, n))
-    quantization = Quantization(scales, (zero_point,) * n, axis)
+    groups = None
+    if axis == 0 and zero_point == 0 and data.draw(st.booleans()):
+        size = 32 // bits * data.draw(st.integers(1, 8))
+        factors = rng.integers(-128, 128, (n, -(-(values.size // n) // size)))
+        groups = ScaleGroups(size, factors.astype(np.int8))
+    quantization = Quantization(scales, (zero_point,) * n, axis, groups)
     if n == 1 or data.draw(st.booleans()):
-        quantization = Quantization((scales[0],), (zero_point,))
+        quantization = Quantization((scales[0],), (zero_point,), groups=groups)
     return Tensor("w", WEIGHT_TYPES[bits], shape, quantization, values.astype(np.int8))
 
 
@@ -54,7 +73,8 @@ def drawn_bias(data: st.DataObject, channels: int) -> Tensor:
 
 def drawn_output(data: st.DataObject, shape: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
     """An output of any scale for which results cannot pass int32."""
-    scale = x.scale * max(w.quantized.scale) * 2.0 ** data.draw(st.floats(0, 24))
+    finest = x.scale * max(w.quantized.scale) * (1 if w.quantized.groups is None else 128)
+    scale = finest * 2.0 ** data.draw(st.floats(0, 24))
     return drawing.tensor("y", shape, Quantization.per_tensor(scale, data.draw(drawing.ZERO_POINTS)))
 
 
@@ -150,6 +170,70 @@ def test_an_accumulator_beyond_int32_is_refused() -> None:
     y = drawing.tensor("y", (1, 1, 1, 1), Quantization.per_tensor(1e6, 0))
     with pytest.raises(ValueError, match="more than an int32 accumulator holds"):
         ops.Conv2d(ops.Window((1, 1))).lower([x, w], [y])
+
+
+def grouped_layer(size: int, factors: list[list[int]]) -> tuple[ops.Conv2d, Tensor, Tensor, Tensor]:
+    """A 1x1 convolution from 40 channels to one, 4-bit weights with scale groups."""
+    x = drawing.tensor("x", (1, 2, 2, 40), Quantization.per_tensor(1.0, 3))
+    groups = ScaleGroups(size, np.array(factors, np.int8))
+    w = Tensor(
+        "w",
+        DType.INT4,
+        (1, 1, 1, 40),
+        Quantization((0.5,), (0,), 0, groups),
+        np.full((1, 1, 1, 40), 7, np.int8),
+    )
+    return (
+        ops.Conv2d(ops.Window((1, 1))),
+        x,
+        w,
+        drawing.tensor("y", (1, 2, 2, 1), Quantization.per_tensor(500.0, 0)),
+    )
+
+
+def test_factors_scale_the_sums_of_their_groups() -> None:
+    op, x, w, y = grouped_layer(32, [[5, -3]])
+    given = np.arange(160).astype(np.int8).reshape(x.shape)
+    (found,) = op.integer([given], [x, w], [y])
+    real = 0.5 * 7 * (given.astype(float) - 3) * np.repeat([5, -3], [32, 8])
+    assert np.array_equal(found[..., 0], np.floor(real.sum(axis=3) / 500 + 0.5))
+    assert_core_equals_meaning(op, [x, w], y, [given])
+
+
+@pytest.mark.parametrize(
+    ("size", "factors", "expected"),
+    [(32, [[5]], "expected 2 factors, found 1"), (32, [[5, 1]] * 2, "factors of 1 channels, found 2")],
+)
+def test_factors_that_do_not_fit_are_refused(size: int, factors: list[list[int]], expected: str) -> None:
+    op, x, w, y = grouped_layer(size, factors)
+    with pytest.raises(ValueError, match=expected):
+        op.lower([x, w], [y])
+
+
+def test_files_with_wrong_scale_groups_are_refused() -> None:
+    op, x, w, y = grouped_layer(32, [[5, -3]])
+    graph = single(op, [x, w], y)
+    (node,) = compile_graph(graph).nodes
+    weights = node.fields["weights"]
+    for wrong in (
+        {"scale_group": 36},
+        {"scale_group": 8},
+        {"scale_group": 1 << 31},
+        {"zero_point": 1},
+        {"scale_factors": weights["scale_factors"][1:]},
+        {"scale_factors": None},
+    ):
+        assert_refused(graph, "weights: layout and sizes that fit", weights={**weights, **wrong})
+    # What is in bounds runs; only full verification proves the sums.
+    false = {**weights, "scale_factors": weights["scale_factors"] * np.int8(9)}
+    with pytest.raises(ModelError, match="the sum of a channel's weights"):
+        load_nyb(changed(graph, weights=false)).verify()
+
+
+def test_groups_of_half_a_step_are_refused() -> None:
+    op, x, w, y = grouped_layer(12, [[1, 2, 3, 4]])
+    with pytest.raises(UnsupportedError, match="groups of a multiple of 8, found groups of 12"):
+        convert_graph(single(op, [x, w], y))
 
 
 def test_a_result_past_int32_is_refused() -> None:

@@ -42,14 +42,14 @@ def compile_graph(graph: Graph) -> Compiled:
     for node in graph.nodes:
         try:
             lowered = node.op.lower(graph.inputs_of(node), graph.outputs_of(node))
+            fields = dict(lowered.fields)
+            weights = fields.get("weights")
+            if isinstance(weights, Weights):
+                choose = depthwise_layout if lowered.kind == "DepthwiseConv2d" else gemm_layout
+                fields["weights"] = weight_fields(weights, choose(weights.bits))
         except ValueError as error:
             blockers.append(Blocker(node.label, str(error), ""))
             continue
-        fields = dict(lowered.fields)
-        weights = fields.get("weights")
-        if isinstance(weights, Weights):
-            choose = depthwise_layout if lowered.kind == "DepthwiseConv2d" else gemm_layout
-            fields["weights"] = weight_fields(weights, choose(weights.bits))
         inputs = tuple(node.inputs[i] for i in lowered.inputs)
         nodes.append(CompiledNode(node, lowered.kind, fields, inputs, node.outputs))
     if blockers:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..graph import ScaleGroups
 from ..ops.weights import Weights
 
 
@@ -30,6 +31,11 @@ class Layout:
         """Weights per byte."""
         return 8 // self.bits
 
+    @property
+    def step(self) -> int:
+        """k that stand side by side."""
+        return self.kr * self.planes
+
     def fields(self) -> Mapping[str, int]:
         """The Layout struct of the file."""
         return {"bits": self.bits, "nr": self.nr, "kr": self.kr, "order": 0}
@@ -48,7 +54,7 @@ def depthwise_layout(bits: int) -> Layout:
 def pack(values: npt.NDArray[np.int8], layout: Layout) -> npt.NDArray[np.uint8]:
     """Bytes of weights [groups, n, k]: byte ((panel * steps + step) * nr + n % nr) * kr + k % kr."""
     groups, n, k = values.shape
-    step = layout.kr * layout.planes
+    step = layout.step
     panels, steps = -(-n // layout.nr), -(-k // step)
     padded = np.zeros((groups, panels * layout.nr, steps * step), np.int8)
     padded[:, :n, :k] = values
@@ -76,7 +82,7 @@ def certificate(weights: Weights) -> Mapping[str, int]:
 
 
 def channel_constants(weights: Weights, layout: Layout) -> npt.NDArray[np.int32]:
-    """bias, multiplier, shift and weight sum of every channel, each group padded to whole panels, int32 [4, n']."""
+    """bias, multiplier, shift and weight sum of every channel, int32 [4, n']; each group padded to whole panels."""
     groups, n, _ = weights.values.shape
     padded = -(-n // layout.nr) * layout.nr
     result = np.zeros((4, groups, padded), np.int32)
@@ -85,17 +91,37 @@ def channel_constants(weights: Weights, layout: Layout) -> npt.NDArray[np.int32]
         weights.bias,
         weights.multiplier,
         weights.shift,
-        weights.values.astype(np.int64).sum(axis=2).astype(np.int32),
+        (weights.multiplied + weights.zero_point).sum(axis=2).astype(np.int32),
     )
     for target, row in zip(result, rows, strict=True):
         target[:, :n] = row.reshape(groups, n)
     return result.reshape(4, groups * padded)
 
 
+def pack_factors(scale_groups: ScaleGroups, groups: int, layout: Layout) -> npt.NDArray[np.int8]:
+    """Factors [groups * n, scale groups] as int8 [panel][scale group][nr], each group padded to whole panels."""
+    if scale_groups.size % layout.step:
+        raise ValueError(
+            f"expected {layout.bits}-bit weights in groups of a multiple of {layout.step}, found {scale_groups}"
+        )
+    by_group = scale_groups.factors.reshape(groups, -1, scale_groups.factors.shape[1])
+    panels = -(-by_group.shape[1] // layout.nr)
+    padded = np.zeros((groups, panels * layout.nr, by_group.shape[2]), np.int8)
+    padded[:, : by_group.shape[1]] = by_group
+    return padded.reshape(groups * panels, layout.nr, -1).transpose(0, 2, 1).reshape(-1)
+
+
 def weight_fields(weights: Weights, layout: Layout) -> Mapping[str, Any]:
     """The Weights table of the file."""
-    _, n, k = weights.values.shape
+    groups, n, k = weights.values.shape
+    scale_groups: Mapping[str, Any] = {}
+    if weights.scale_groups is not None:
+        scale_groups = {
+            "scale_group": weights.scale_groups.size,
+            "scale_factors": pack_factors(weights.scale_groups, groups, layout),
+        }
     return {
+        **scale_groups,
         "data": pack(weights.values, layout),
         "layout": layout.fields(),
         "outputs": n,

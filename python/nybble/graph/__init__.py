@@ -5,7 +5,7 @@ from .errors import Blocker, ModelError, QuantizationError, UnsupportedError, gr
 from .evaluate import evaluate, evaluate_outputs
 from .graph import Graph, GraphError, Node, Port, Tensor, constant
 from .operator import Array, Lowered, Operator
-from .quantization import DType, Quantization, Rounding
+from .quantization import DType, Quantization, Rounding, ScaleGroups
 
 __all__ = [
     "Array",
@@ -21,6 +21,7 @@ __all__ = [
     "Quantization",
     "QuantizationError",
     "Rounding",
+    "ScaleGroups",
     "Tensor",
     "UnsupportedError",
     "constant",

@@ -67,19 +67,57 @@ class Rounding(enum.Enum):
     SINGLE = "SINGLE"
 
 
+@dataclass(frozen=True, eq=False)
+class ScaleGroups:
+    """Finer scales of weights: runs of ``size`` k, and an integer factor for each run of each output channel.
+
+    k counts a channel's weights in the order in which they are packed: window rows, window columns, input
+    channels. factors: int8 [channels, ceil(k / size)]; the last run may be shorter.
+    """
+
+    size: int
+    factors: npt.NDArray[np.int8]
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.factors.ndim != 2 or self.factors.dtype != np.int8:
+            raise ValueError(
+                f"expected groups of at least 1 with factors int8 [channels, groups], found {self.size} "
+                f"with {self.factors.dtype} {list(self.factors.shape)}"
+            )
+
+    def __str__(self) -> str:
+        return f"groups of {self.size}"
+
+    def along(self, k: int) -> npt.NDArray[np.int8]:
+        """The factor of every weight, int8 [channels, k]."""
+        if self.factors.shape[1] != -(-k // self.size):
+            raise ValueError(
+                f"{k} weights per channel in {self}: expected {-(-k // self.size)} factors, "
+                f"found {self.factors.shape[1]}"
+            )
+        return np.repeat(self.factors, self.size, axis=1)[:, :k]
+
+
 @dataclass(frozen=True)
 class Quantization:
-    """Scales (float32, positive) and zero points; one of each per tensor, or one per slice along ``axis``."""
+    """Scales (float32, positive) and zero points; one of each per tensor, or one per slice along ``axis``.
+
+    groups: of weights, real = scale * factor * integer, the factor being that of the output channel's run
+    along k; their zero point is 0.
+    """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
+    groups: ScaleGroups | None = None
 
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.zero_point):
             raise ValueError(f"{len(self.scale)} scales but {len(self.zero_point)} zero points")
         if self.axis is None and len(self.scale) != 1:
             raise ValueError(f"{len(self.scale)} scales without an axis")
+        if self.groups is not None and any(self.zero_point):
+            raise ValueError("expected a zero point of 0 beside scale groups")
 
     @staticmethod
     def per_tensor(scale: float, zero_point: int) -> Quantization:

@@ -7,7 +7,8 @@ bias int32 [outputs] or absent -> int8 [batch, out_height, out_width, outputs]:
     acc[o] = bias[o] + sum over the window of (x - zero_point_x) * (w[o] - zero_point_w)
     y[o]   = clamp(requantize(acc[o]) + zero_point_y)
 
-Outside the image x is its zero point. |acc| fits int32 (checked when folded).
+Where the weights have scale groups (graph.ScaleGroups), the sum of each is multiplied by its factor. Outside the
+image x is its zero point. |acc| fits int32 (checked when folded).
 Source: ConvPerChannel, tensorflow/lite/kernels/internal/reference/integer_ops/conv.h.
 """
 
@@ -60,13 +61,12 @@ class Conv2d(Operator):
         weights = self.folded(inputs, outputs[0])
         patches = self.window.patches(arrays[0], inputs[0].zero_point)
         per_group = patches.shape[-1] // self.groups
-        n = weights.values.shape[1]
         parts = []
-        for g in range(self.groups):
-            rows = patches[..., g * per_group : (g + 1) * per_group].reshape(-1, weights.values.shape[2])
-            parts.append(
-                accumulate(rows, weights.values[g], weights.zero_point, weights.bias[g * n : (g + 1) * n])
-            )
+        for g, (w, bias) in enumerate(
+            zip(weights.multiplied, np.split(weights.bias, self.groups), strict=True)
+        ):
+            rows = patches[..., g * per_group : (g + 1) * per_group].reshape(-1, w.shape[1])
+            parts.append(accumulate(rows, w, bias))
         acc = np.concatenate(parts, axis=1).reshape(outputs[0].shape)
         scaled = requantize(acc, weights.multiplier, weights.shift, self.rounding)
         return [finish(scaled, outputs[0], self.activation)]

@@ -44,6 +44,8 @@ class DepthwiseConv2d(Operator):
     def folded(self, inputs: Sequence[Tensor], output: Tensor) -> Weights:
         """The weights as [1, channels, taps] with their constants."""
         values = require_weights(inputs[1])
+        if inputs[1].quantized.groups is not None:
+            raise ValueError("expected one scale per channel of depthwise weights, found scale groups")
         by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[3]).T)[None]
         bias = inputs[2] if len(inputs) > 2 else None
         return fold(inputs[0], inputs[1], by_channel, bias, output, legacy=self.legacy)
@@ -55,8 +57,7 @@ class DepthwiseConv2d(Operator):
         weights = self.folded(inputs, outputs[0])
         patches = self.window.patches(arrays[0], inputs[0].zero_point).astype(np.int64)
         flat = patches.reshape(*patches.shape[:3], -1, patches.shape[-1])
-        w = weights.values[0].T.astype(np.int64) - weights.zero_point
-        acc = (flat * w).sum(axis=3) + weights.bias
+        acc = (flat * weights.multiplied[0].T).sum(axis=3) + weights.bias
         scaled = requantize(acc, weights.multiplier, weights.shift, self.rounding)
         return [finish(scaled, outputs[0], self.activation)]
 

@@ -7,6 +7,8 @@ weights [outputs, depth] in 8, 4 or 2 bits, bias int32 [outputs] or absent -> in
     acc[o] = bias[o] + sum over k of (x[k] - zero_point_x) * (w[o, k] - zero_point_w)
     y[o]   = clamp(requantize(acc[o]) + zero_point_y)
 
+Where the weights have scale groups (graph.ScaleGroups), the sum of each is multiplied by its factor.
+
 Source: FullyConnected, tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h, with the fixed-point
 multiplier that TFLite Micro uses (micro/kernels/fully_connected.cc). LiteRT rounds once in double instead:
 legacy uint8 networks, which only LiteRT runs, therefore take Rounding.SINGLE with multipliers proven equal
@@ -75,7 +77,7 @@ class FullyConnected(Operator):
         require_int8(inputs[0], outputs[0])
         weights, rounding = self.folded(inputs, outputs[0])
         rows = arrays[0].reshape(-1, weights.values.shape[2])
-        acc = accumulate(rows, weights.values[0], weights.zero_point, weights.bias)
+        acc = accumulate(rows, weights.multiplied[0], weights.bias)
         scaled = requantize(acc, weights.multiplier, weights.shift, rounding)
         return [finish(scaled, outputs[0], self.activation).reshape(outputs[0].shape)]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import DType, Tensor
+from ..graph import DType, ScaleGroups, Tensor
 from .requantize import quantize_multipliers, require_reach
 
 #: The largest accumulator that the kernels hold.
@@ -20,7 +20,8 @@ class Weights:
     """Integer weights [groups, n, k] and, for each of the groups * n channels, what follows the sum.
 
     A kernel computes  sum(x * w) - zero_point * sum(x) + bias,  x and w as stored, the input's zero point
-    being folded into the bias, and requantizes it with multiplier and shift.
+    being folded into the bias, and requantizes it with multiplier and shift. With scale groups sum(x * w) is
+    the sum over the groups of factor * (the group's sum of x * w); zero_point is 0 then.
     """
 
     values: npt.NDArray[np.int8]
@@ -31,6 +32,25 @@ class Weights:
     shift: npt.NDArray[np.int32]
     reach: npt.NDArray[np.int64]
     """Bound of abs(accumulator) of each channel for every input of the input's type (a certificate)."""
+    scale_groups: ScaleGroups | None = None
+
+    @property
+    def multiplied(self) -> npt.NDArray[np.int64]:
+        """What the inputs less their zero point are multiplied with, [groups, n, k]."""
+        return _multiplied(self.values, self.zero_point, self.scale_groups)
+
+
+def _multiplied(
+    values: npt.NDArray[np.int8], zero_point: int, scale_groups: ScaleGroups | None
+) -> npt.NDArray[np.int64]:
+    """factor * (w - zero_point); a ValueError where the factors do not fit the weights."""
+    wide = values.astype(np.int64) - zero_point
+    if scale_groups is None:
+        return wide
+    groups, n, k = values.shape
+    if len(scale_groups.factors) != groups * n:
+        raise ValueError(f"expected factors of {groups * n} channels, found {len(scale_groups.factors)}")
+    return wide * scale_groups.along(k).reshape(wide.shape)
 
 
 def fold(
@@ -45,7 +65,8 @@ def fold(
     """Fold zero points into the bias and derive the multipliers.
 
     values: the weights rearranged to [groups, n, k]. sum((x - zx) * (w - zw)) is
-    sum(x * w) - zw * sum(x) + (k * zx * zw - zx * sum(w)); the last term joins the bias.
+    sum(x * w) - zw * sum(x) - zx * sum(w - zw); the last term joins the bias. With scale groups w stands for
+    factor * w: what is proven is that the sum of all groups, each times its factor, fits int32.
     Source of the scales: PopulateConvolutionQuantizationParams (kernels/kernel_util.cc), in double; with
     ``legacy`` (uint8 networks) GetQuantizedConvolutionMultipler there, which multiplies the scales of input
     and weights in float32.
@@ -56,17 +77,17 @@ def fold(
     if bias is not None and bias.data is None:
         raise ValueError(f"expected a constant bias, found the run-time tensor {bias.name!r}")
     zx, zw = x.zero_point, weights.quantized.single_zero_point
-    wide = values.astype(np.int64).reshape(groups * n, k)
-    sums = wide.sum(axis=1)
+    scale_groups = weights.quantized.groups
+    wide = _multiplied(values, zw, scale_groups).reshape(groups * n, k)
     added = np.zeros(groups * n, np.int64)
     if bias is not None and bias.data is not None:
         if bias.data.size != groups * n:
             raise ValueError(f"expected {groups * n} biases, found {bias.data.size}")
         added = bias.data.astype(np.int64).reshape(-1)
-    folded = added + k * zx * zw - zx * sums
+    folded = added - zx * wide.sum(axis=1)
     # The sum itself; the folded bias, which has to be stored, is checked too.
     reach = max(abs(x.dtype.lowest - zx), abs(x.dtype.highest - zx))
-    bounds = np.abs(wide - zw).sum(axis=1) * reach + np.abs(added)
+    bounds = np.abs(wide).sum(axis=1) * reach + np.abs(added)
     largest = max(int(bounds.max(initial=0)), int(np.abs(folded).max(initial=0)))
     if largest > INT32_MAX:
         raise ValueError(
@@ -82,19 +103,20 @@ def fold(
     multiplier, shift = quantize_multipliers(products / np.float64(output.scale))
     for bound, m, s in zip(bounds, multiplier, shift, strict=True):
         require_reach(int(bound), int(m), int(s))
-    return Weights(values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, bounds)
+    return Weights(
+        values, weights.dtype.bits, zw, folded.astype(np.int32), multiplier, shift, bounds, scale_groups
+    )
 
 
 def accumulate(
-    rows: npt.NDArray[np.int8], weights: npt.NDArray[np.int8], zero_point: int, bias: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int8], weights: npt.NDArray[np.int64], bias: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int64]:
-    """Accumulators int64 [m, n] of rows [m, k] and weights [n, k].
+    """Accumulators int64 [m, n] of rows [m, k] and weights [n, k] as in ``Weights.multiplied``.
 
     float64 products are exact here: every partial sum is an integer below 2^53.
     """
     a = rows.astype(np.float64)
-    w = weights.astype(np.float64) - zero_point
-    return (a @ w.T).astype(np.int64) + bias.astype(np.int64)
+    return (a @ weights.astype(np.float64).T).astype(np.int64) + bias.astype(np.int64)
 
 
 def require_weights(weights: Tensor) -> npt.NDArray[np.int8]:

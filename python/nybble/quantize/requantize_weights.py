@@ -110,7 +110,8 @@ def _with_step(
     values = np.ascontiguousarray(np.moveaxis(moved, 0, axis))
     steps = (weights.quantized.scales * (numerator / denominator)).astype(np.float32)
     name = fresh(tensors, f"{weights.name}/coarser")
-    quantization = Quantization(tuple(float(s) for s in steps), (0,) * steps.size, axis)
+    groups = weights.quantized.groups
+    quantization = Quantization(tuple(float(s) for s in steps), (0,) * steps.size, axis, groups)
     tensors[name] = Tensor(name, dtype, weights.shape, quantization, values)
     inputs = [node.inputs[0], name]
     for held in node.inputs[2:]:
