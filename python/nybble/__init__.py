@@ -9,6 +9,7 @@ scores = session(image)                    # float32 in, float32 out; or the mod
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,12 @@ from .importers.torch import from_torch
 from .quantizing import Quantized, quantize
 
 if TYPE_CHECKING:
+    from .measure.evaluate import Evaluation, evaluate
     from .session import Layer, Port, Session
 
 __all__ = [
     "Blocker",
+    "Evaluation",
     "Layer",
     "ModelError",
     "Port",
@@ -33,6 +36,7 @@ __all__ = [
     "UnsupportedError",
     "convert",
     "cpu_levels",
+    "evaluate",
     "from_torch",
     "import_model",
     "include_dir",
@@ -71,12 +75,21 @@ def load(
     return load_nyb(source, threads=threads, cpu=cpu, prepack=prepack)
 
 
-def __getattr__(name: str) -> object:
-    # The extension is loaded with the session only, so that conversion works where there is no compiler.
-    if name in ("Layer", "Port", "Session", "cpu_levels"):
-        from . import session
+#: What needs the extension, by the module that defines it. It is loaded when first used, so that conversion works
+#: where there is no compiler.
+_RUNNING = {
+    "Evaluation": "measure.evaluate",
+    "Layer": "session",
+    "Port": "session",
+    "Session": "session",
+    "cpu_levels": "session",
+    "evaluate": "measure.evaluate",
+}
 
-        return getattr(session, name)
+
+def __getattr__(name: str) -> object:
+    if name in _RUNNING:
+        return getattr(import_module(f".{_RUNNING[name]}", __name__), name)
     raise AttributeError(f"module 'nybble' has no attribute {name!r}")
 
 

@@ -130,7 +130,7 @@ class Session:
         self._outputs = tuple(_port(p) for p in self._core.outputs())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._model.bytes(), self._threads, self._cpu, self._prepack)
+        return _restore, (self.content, self._threads, self._cpu, self._prepack)
 
     def __repr__(self) -> str:
         ports = ", ".join(f"{p.name} {p.dtype}{list(p.shape)}" for p in (*self._inputs, *self._outputs))
@@ -145,6 +145,11 @@ class Session:
     def outputs(self) -> tuple[Port, ...]:
         """The outputs, in order."""
         return self._outputs
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the model file."""
+        return bytes(self._model.bytes())
 
     @property
     def arena_bytes(self) -> int:

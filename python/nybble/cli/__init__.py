@@ -16,6 +16,7 @@ from ..graph import UnsupportedError
 from .bench import bench
 from .convert import convert
 from .demo import demo
+from .evaluate import evaluate
 from .info import info
 from .quantize import quantize
 from .run import run
@@ -70,5 +71,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, info, run, verify, bench, quantize, demo):
+for _command in (convert, info, run, verify, bench, quantize, evaluate, demo):
     main.add_command(_command)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,54 @@ def execution_options(command: Command) -> Command:
         show_default=True,
         help="Threads of one invocation.",
     )(command)
+
+
+def data_options(command: Command) -> Command:
+    """--data, --labels and --pixels: samples to measure on, as nybble.evaluate takes them."""
+    command = click.option(
+        "--pixels",
+        type=RangeType(),
+        metavar="LOW..HIGH",
+        help="What 0 and 255 of an image become, such as 0..1 or -1..1; what the model says by default.",
+    )(command)
+    command = click.option(
+        "--labels",
+        type=FILE,
+        metavar="FILE",
+        help="Text file with one class name a line, to which folders are matched; the model's own by default.",
+    )(command)
+    return click.option(
+        "--data",
+        type=FILE,
+        required=True,
+        metavar="DIR|SAMPLES.npz",
+        help="A folder of images per class, a folder of images with labels.csv, or arrays x and y.",
+    )(command)
+
+
+class RangeType(click.ParamType[tuple[float, float]]):
+    """Two numbers, LOW..HIGH."""
+
+    name = "range"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Two finite, different numbers; fails otherwise."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            low, high = (float(part) for part in str(value).split(".."))
+        except ValueError:
+            low = high = math.nan
+        if not math.isfinite(high - low) or low == high:
+            self.fail(f"expected LOW..HIGH, such as 0..1, found {value!r}", param, ctx)
+        return low, high
+
+
+def read_names(path: Path | None) -> tuple[str, ...]:
+    """The lines of a text file of class names; none where there is no file."""
+    return () if path is None else tuple(path.read_text("utf-8").splitlines())
 
 
 def json_option(command: Command) -> Command:

@@ -85,8 +85,7 @@ def _read(path: Path, port: Port, preprocessing: Preprocessing | None) -> Array:
         return as_batch(port, _numpy(path), str(path))
     if suffix in RAW_SUFFIXES:
         return _raw(path, port)
-    pixels = read_image(path, port, preprocessing)
-    return as_batch(port, pixels_to_input(pixels, port, preprocessing), str(path))
+    return as_batch(port, image_input(path, port, preprocessing), str(path))
 
 
 def _numpy(path: Path) -> Any:
@@ -194,15 +193,21 @@ def read_image(path: Path, port: Port, preprocessing: Preprocessing | None) -> n
 
 
 def pixels_to_input(pixels: npt.NDArray[np.uint8], port: Port, preprocessing: Preprocessing | None) -> Array:
-    """The integers that pixels become.
+    """What pixels become: the integers of an input, or the numbers of a float network's.
 
     With preprocessing metadata: pixel * scale + offset, quantized. Without: the pixels themselves for
     uint8; pixel - 128 for int8 whose scale and zero point cover one of PIXEL_RANGES. ValueError otherwise.
     """
     if preprocessing is not None:
-        return port.quantize(_normalized(pixels, preprocessing))
+        real = _normalized(pixels, preprocessing)
+        return real if port.dtype.kind == "f" else port.quantize(real)
     if port.dtype == np.uint8:
         return pixels
+    if port.dtype.kind == "f":
+        raise ValueError(
+            f"input {port.name!r} of a float network states no rule for pixels: say what 0..255 become, "
+            "such as --pixels 0..1; or give prepared arrays"
+        )
     low, high = (port.scale * (q - port.zero_point) for q in (-128, 127))
     if port.dtype == np.int8 and any(
         max(abs(low - least), abs(high - most)) <= _RANGE_SLACK * (most - least)
@@ -211,8 +216,13 @@ def pixels_to_input(pixels: npt.NDArray[np.uint8], port: Port, preprocessing: Pr
         return (pixels.astype(np.int16) - 128).astype(np.int8)
     raise ValueError(
         f"input {port.name!r} states no rule for pixels: expected uint8, int8 of 0..255, 0..1 or -1..1, or "
-        f"preprocessing metadata; found {port.dtype} of {low:.6g}..{high:.6g}; give a prepared .npy instead"
+        f"preprocessing metadata; found {port.dtype} of {low:.6g}..{high:.6g}; give prepared arrays instead"
     )
+
+
+def image_input(path: Path, port: Port, preprocessing: Preprocessing | None) -> Array:
+    """An image as one sample of an input, [height, width, channels]. Raises as read_image and pixels_to_input do."""
+    return pixels_to_input(read_image(path, port, preprocessing), port, preprocessing)
 
 
 def _normalized(pixels: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.float32]:

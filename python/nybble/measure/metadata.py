@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..emit import schema
 from ..importers.flatbuffer import Table, root
@@ -23,10 +24,14 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Metadata:
-    """labels: names of the classes, empty where the model has none. preprocessing: None likewise."""
+    """labels: names of the classes, empty where the model has none. preprocessing: None likewise.
+
+    entries: what else the converter noted, by key, such as the layout of an input in the source network.
+    """
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing | None
+    entries: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_metadata(content: bytes) -> Metadata:
@@ -35,7 +40,12 @@ def read_metadata(content: bytes) -> Metadata:
     # The elements of a vector of strings are found as those of a vector of tables: by offset.
     labels = tuple(_string(content, entry.at) for entry in model.tables(_slot("Model", "labels"), "label"))
     table = model.table(_slot("Model", "preprocessing"), "preprocessing")
-    return Metadata(labels, None if table is None else _preprocessing(table))
+    slots = [_slot("Entry", field) for field in ("key", "value")]
+    entries = {
+        entry.text(slots[0]): entry.text(slots[1])
+        for entry in model.tables(_slot("Model", "metadata"), "metadata")
+    }
+    return Metadata(labels, None if table is None else _preprocessing(table), entries)
 
 
 def _slot(table: str, field: str) -> int:

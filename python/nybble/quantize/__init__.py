@@ -6,6 +6,6 @@ the core.
 from .apply import quantize_graph
 from .observe import Range, observe
 from .recipe import Recipe
-from .samples import Data, read_samples
+from .samples import Data, arrays_of, read_samples
 
-__all__ = ["Data", "Range", "Recipe", "observe", "quantize_graph", "read_samples"]
+__all__ = ["Data", "Range", "Recipe", "arrays_of", "observe", "quantize_graph", "read_samples"]

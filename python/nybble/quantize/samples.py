@@ -29,6 +29,16 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
 
     Raises OSError, TypeError for integers and ValueError for other shapes, names or numbers.
     """
+    arrays, labels = arrays_of(data, graph)
+    samples = [_as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)]
+    counts = {len(array) for array in samples}
+    if len(counts) != 1 or 0 in counts:
+        raise ValueError(f"expected at least one sample, as many for every input, found {sorted(counts)}")
+    return samples, labels
+
+
+def arrays_of(data: Data, graph: Graph) -> tuple[list[Array], Array | None]:
+    """(an array per input of the graph, as given, labels or None). Raises as read_samples does."""
     labels = None
     if isinstance(data, str | os.PathLike):
         data, labels = _npz(Path(data), graph)
@@ -44,11 +54,7 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
         arrays = [np.asarray(array) for array in data]
     if len(arrays) != len(graph.inputs):
         raise ValueError(f"expected samples for {len(graph.inputs)} inputs, found {len(arrays)}")
-    samples = [_as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)]
-    counts = {len(array) for array in samples}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(f"expected at least one sample, as many for every input, found {sorted(counts)}")
-    return samples, labels
+    return arrays, labels
 
 
 def _npz(path: Path, graph: Graph) -> tuple[Mapping[str, Array], Array | None]:
