@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The harness that counts what quantized networks answer right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from benchmarks.accuracy import report, rows
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.rows import FLOAT, Row
+from benchmarks.accuracy.worker import Figures
+from nybble.quantize import Recipe
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> list[str]:
+    """Arguments that name a small network and its samples."""
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    n = Network(seed=3)
+    x = n.node("Relu", n.conv(n.input((1, 2, 4, 4)), (4, 2, 3, 3), pads=[1, 1, 1, 1]))
+    x = n.node("GlobalAveragePool", n.node("Relu", n.conv(x, (4, 4, 1, 1))))
+    model = tmp_path / "tiny.onnx"
+    model.write_bytes(n.model(n.node("Flatten", n.conv(x, (3, 4, 1, 1)))))
+    random = np.random.default_rng(1)
+    images = random.normal(size=(28, 2, 4, 4)).astype(np.float32)
+    samples = tmp_path / "tiny.npz"
+    np.savez(samples, calibration=images[:8], test=images[8:], labels=random.integers(3, size=20))
+    return ["--model", str(model), "--samples", str(samples)]
+
+
+@dataclass
+class Grown:
+    """A recipe of another day."""
+
+    clip: Literal["none", "mse"] | None = None
+    share: float = 1.0
+    fold: bool = False
+
+
+def measured(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)], catch_exceptions=False)
+
+
+def test_a_users_network(network: list[str], tmp_path: Path) -> None:
+    history = tmp_path / "history.json"
+    result = measured(
+        *network, "--levels", "w8a8,w4a8", "--peers", "none", "--json", history, "--check-bytes"
+    )
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 files have the same bytes with 1 and 2 threads" in result.output
+    (run,) = json.loads(history.read_text())
+    found = run["networks"]["tiny"]
+    assert [one["level"] for one in found] == ["float", "w8a8", "w4a8"]
+    assert all(len(one["right"]) == 20 and len(one["sha256"]) == 64 for one in found)
+    assert found[0]["right"] == found[1]["right"]  # 8 bits lose nothing here
+
+
+def test_what_cannot_be_measured_is_skipped_with_the_reason(network: list[str]) -> None:
+    result = measured(*network, "--levels", "w8a8", "--peers", "ai-edge-quantizer", "--methods", "nonsense")
+    assert result.exit_code == 0, result.output
+    assert "nybble w8a8 nonsense: skipped, expected field=value" in result.stderr
+    assert "ai-edge-quantizer w8a8 minmax: skipped, " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--levels", "8"], "expected a level like w4a8"),
+        (["--peers", "nobody"], "no peer 'nobody'"),
+        (["--networks", "nothing"], "no network 'nothing'"),
+    ],
+)
+def test_wrong_arguments(arguments: list[str], reason: str) -> None:
+    result = measured(*arguments)
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
+def test_below_8_bits_the_ends_keep_8() -> None:
+    assert rows.recipe("w8a8", "plain") == Recipe(8, 8)
+    assert rows.recipe("w4a8", "plain") == Recipe(4, 8, first=8, last=8)
+    assert rows.recipe("w4a8", "first=4") == Recipe(4, 8, first=4, last=8)
+
+
+def test_methods_are_fields_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "Recipe", Grown)
+    assert rows.options("plain") == {}
+    assert rows.options("mse+share=0.5+fold") == {"clip": "mse", "share": 0.5, "fold": True}
+    with pytest.raises(ValueError, match="no field 'clap'"):
+        rows.options("clap=mse")
+
+
+def test_the_interval_is_of_pairs() -> None:
+    reference = [True] * 90 + [False] * 10
+    lost = [False] * 5 + reference[5:]
+    rest = {"file_bytes": 10, "weight_bytes": None, "seconds": 1.0, "peak_bytes": 1 << 20, "sha256": ""}
+    measured = [
+        report.Measured(FLOAT, Figures(reference, **rest)),  # type: ignore[arg-type]
+        report.Measured(Row("nybble", "w4a8", "plain"), Figures(lost, **rest)),  # type: ignore[arg-type]
+    ]
+    assert "| w4a8 | nybble | plain | 85 of 100 | -5.0 | -" in report.table("a", measured)
