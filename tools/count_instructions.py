@@ -4,6 +4,7 @@
     python tools/count_instructions.py pi-3 pi-5 --models resnet8.tflite kws.nyb
     python tools/count_instructions.py pi-3 --models resnet8.tflite --operators --functions
     python tools/count_instructions.py pi-3 --models resnet8.tflite --cpu scalar --json counts.json
+    python tools/count_instructions.py pi-5 --models resnet8.tflite --emulate max
 
 Needs what builds the board's program, a C compiler for this machine and qemu-user with plugins (Debian's
 qemu-user; not qemu-user-static). Counts are exact and repeat; how they become time is docs/arm.md's matter.
@@ -91,16 +92,16 @@ def read_regions(log: str) -> list[Region]:
     return [Region(int(total), functions.get(int(region), {})) for region, total in totals]
 
 
-def count(board: str, program: Path, plugin: Path, model: Path, cpu: str | None, prepack: bool) -> Count:
-    """Count one inference. cpu: a level below the board's best, or None."""
-    emulator = json.loads((ROOT / f"boards/{board}/board.json").read_text())["qemu"]
+def count(
+    board: str, emulator: Mapping[str, str], program: Path, plugin: Path, model: Path, how: list[str]
+) -> Count:
+    """Count one inference on QEMU's `program` and `cpu`. how: the program's further arguments."""
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "model.nyb", Path(folder) / "log"
         file.write_bytes(
             model.read_bytes() if model.suffix == ".nyb" else nybble.convert(model, golden=False)
         )
         options = ["-cpu", emulator["cpu"], "-plugin", plugin, "-d", "plugin", "-D", log]
-        how = ([cpu] if cpu else []) + (["prepack"] if prepack else [])
         printed = command(emulator["program"], *options, program, file, *how)
         inference, *regions = read_regions(log.read_text())
     operators = []
@@ -136,17 +137,21 @@ def main() -> None:
     parser.add_argument("boards", nargs="+", help="folders of boards/")
     parser.add_argument("--models", nargs="+", type=Path, required=True, help=".tflite, .onnx or .nyb")
     parser.add_argument("--cpu", help="a lower CPU level, such as scalar")
+    parser.add_argument("--emulate", help="a CPU of QEMU in place of the board's, such as max")
     parser.add_argument("--prepack", action="store_true", help="weights in their fastest form")
     parser.add_argument("--operators", action="store_true", help="a line for each operator")
     parser.add_argument("--functions", action="store_true", help="the share of each function")
     parser.add_argument("--json", type=Path, help="file for all of it")
     a: Any = parser.parse_args()
     plugin = build_plugin()
+    how = ([a.cpu] if a.cpu else []) + (["prepack"] if a.prepack else [])
     counts = []
     for board in a.boards:
         program = build_program(board)
+        emulator = json.loads((ROOT / f"boards/{board}/board.json").read_text())["qemu"]
+        emulator["cpu"] = a.emulate or emulator["cpu"]
         for model in a.models:
-            counts.append(count(board, program, plugin, model.resolve(), a.cpu, a.prepack))
+            counts.append(count(board, emulator, program, plugin, model.resolve(), how))
             print_count(counts[-1], a.operators, a.functions)
     if a.json:
         a.json.write_text(json.dumps([asdict(c) for c in counts], indent=1) + "\n")

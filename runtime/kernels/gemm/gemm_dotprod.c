@@ -2,8 +2,6 @@
 // AArch64 with 8-bit dot products (sdot): a lane of 4 activations against the 4 bytes of each of 4 channels.
 #include "kernels/gemm/panel_neon.h"
 
-#include <string.h>
-
 // A tile is 8 rows of one panel, or one row of 4 panels.
 enum { ROWS = 8, PANELS = 4, ACCUMULATORS = 8 };
 
@@ -20,47 +18,6 @@ NYB_INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int l
     }
 }
 
-// Plane p of a vector of weights, at the top of each byte: 16 or 64 times the value of 4 or 2 bits.
-NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
-    if (bits == 8) {
-        return x;
-    }
-    switch (8 - bits - bits * p) {
-    case 2:
-        x = vshlq_n_s8(x, 2);
-        break;
-    case 4:
-        x = vshlq_n_s8(x, 4);
-        break;
-    case 6:
-        x = vshlq_n_s8(x, 6);
-        break;
-    default:
-        break;
-    }
-    return p == 0 ? x : vandq_s8(x, vdupq_n_s8(bits == 4 ? -16 : -64));
-}
-
-// One step of weights: a vector of 4 channels and one of the next 4 for each lane of activations.
-NYB_INLINE void unpack(int8x16_t (*v)[2], const uint8_t *w, const int bits) {
-    int8x16_t x[2] = {vreinterpretq_s8_u8(vld1q_u8(w)), vreinterpretq_s8_u8(vld1q_u8(w + 16))};
-    __asm__("" : "+w"(x[0]), "+w"(x[1])); // loaded side by side, by one instruction
-    NYB_EACH (q, 2) {
-        NYB_EACH (p, 8 / bits)
-            v[p][q] = plane(x[q], bits, p);
-    }
-}
-
-// 4, 8 or 16 activations, at the lower end of a vector.
-NYB_INLINE int8x16_t read(const uint8_t *a, const int quads) {
-    if (quads == 4) {
-        return vreinterpretq_s8_u8(vld1q_u8(a));
-    }
-    uint64_t low = 0;
-    memcpy(&low, a, 4 * (size_t)quads);
-    return vcombine_s8(vcreate_s8(low), vdup_n_s8(0));
-}
-
 // Adds the products of 4 * quads activations of each row, `at` bytes into it, with each panel's weights.
 NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
                              size_t panel_bytes, const nyb_gemm_tile tile, const int bits, const int quads) {
@@ -68,9 +25,9 @@ NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_
     NYB_EACH (n, tile.panels) {
         int8x16_t v[4][2];
         NYB_EACH (j, quads / planes)
-            unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, bits);
+            nyb_panel_unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, bits);
         NYB_EACH (i, tile.rows) {
-            const int8x16_t x = read(a[i] + at, quads);
+            const int8x16_t x = nyb_panel_read(a[i] + at, quads);
             NYB_EACH (p, quads) {
                 NYB_EACH (q, 2)
                     acc[i + n][q] = dot_lane(acc[i + n][q], v[p][q], x, p);
@@ -153,13 +110,10 @@ NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits) {
     }
 }
 
-// Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 2^16 * 128 * 128 = 2^30.
-enum { DEPTH_MAX = 65536 };
-
 void nyb_gemm_w8_dotprod(const nyb_gemm_args *args) { gemm(args, 8); }
 
 void nyb_gemm_w4_dotprod(const nyb_gemm_args *args) {
-    if (args->depth > DEPTH_MAX) {
+    if (args->depth > NYB_PANEL_TOP_DEPTH_MAX) {
         nyb_gemm_w4_neon(args);
     } else {
         gemm(args, 4);
@@ -167,7 +121,7 @@ void nyb_gemm_w4_dotprod(const nyb_gemm_args *args) {
 }
 
 void nyb_gemm_w2_dotprod(const nyb_gemm_args *args) {
-    if (args->depth > DEPTH_MAX) {
+    if (args->depth > NYB_PANEL_TOP_DEPTH_MAX) {
         nyb_gemm_w2_neon(args);
     } else {
         gemm(args, 2);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the AArch64 variants share: the walk over panels, and what follows the sums of a tile.
+// What the NEON variants share: panels of weights, and what follows the sums of a tile.
 #ifndef NYB_KERNELS_GEMM_PANEL_NEON_H
 #define NYB_KERNELS_GEMM_PANEL_NEON_H
 
 #include "base/packed.h"
 #include "kernels/epilogue_neon.h"
 #include "kernels/gemm/gemm.h"
+
+#include <string.h>
 
 enum { NYB_PANEL_NR = 8, NYB_PANEL_KR = 4, NYB_PANEL_STEP_BYTES = 32 };
 
@@ -33,6 +35,50 @@ NYB_INLINE nyb_gemm_panel nyb_gemm_panel_at(const nyb_gemm_args *args, uint32_t 
         .output = nyb_panel_output_of(args->multiplier + n, args->shift + n, width, &args->output),
     };
 }
+
+// Plane p of a vector of weights, at the top of each byte: 16 or 64 times the value of 4 or 2 bits.
+NYB_INLINE int8x16_t nyb_panel_plane(int8x16_t x, const int bits, const int p) {
+    if (bits == 8) {
+        return x;
+    }
+    switch (8 - bits - bits * p) {
+    case 2:
+        x = vshlq_n_s8(x, 2);
+        break;
+    case 4:
+        x = vshlq_n_s8(x, 4);
+        break;
+    case 6:
+        x = vshlq_n_s8(x, 6);
+        break;
+    default:
+        break;
+    }
+    return p == 0 ? x : vandq_s8(x, vdupq_n_s8(bits == 4 ? -16 : -64));
+}
+
+// One step of weights: a vector of 4 channels and one of the next 4 for each lane of activations.
+NYB_INLINE void nyb_panel_unpack(int8x16_t (*v)[2], const uint8_t *w, const int bits) {
+    int8x16_t x[2] = {vreinterpretq_s8_u8(vld1q_u8(w)), vreinterpretq_s8_u8(vld1q_u8(w + 16))};
+    __asm__("" : "+w"(x[0]), "+w"(x[1])); // loaded side by side, by one instruction
+    NYB_EACH (q, 2) {
+        NYB_EACH (p, 8 / bits)
+            v[p][q] = nyb_panel_plane(x[q], bits, p);
+    }
+}
+
+// 4, 8 or 16 activations, at the lower end of a vector.
+NYB_INLINE int8x16_t nyb_panel_read(const uint8_t *a, const int quads) {
+    if (quads == 4) {
+        return vreinterpretq_s8_u8(vld1q_u8(a));
+    }
+    uint64_t low = 0;
+    memcpy(&low, a, 4 * (size_t)quads);
+    return vcombine_s8(vcreate_s8(low), vdup_n_s8(0));
+}
+
+// Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 2^16 * 128 * 128 = 2^30.
+enum { NYB_PANEL_TOP_DEPTH_MAX = 65536 };
 
 // Adds the rows' own biases to the accumulators of rows m to m + rows - 1 (rows: a constant, 1 to 8),
 // finishes and stores them.
