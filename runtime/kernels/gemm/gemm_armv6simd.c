@@ -2,8 +2,8 @@
 // ARMv6 without NEON: smlad multiplies two pairs of 16 bits and adds both products; sxtb16 widens bytes 0 and
 // 2 of a word, or 1 and 3.
 #include "base/packed.h"
+#include "kernels/epilogue_armv6simd.h"
 #include "kernels/gemm/gemm.h"
-#include "kernels/unroll.h"
 
 #include <arm_acle.h>
 #include <string.h>
@@ -72,7 +72,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, uint32_t m, uint32_t n, const ui
             const int32_t scale = bits == 8 ? 0 : 8 - (int32_t)bits;
             const int32_t total = nyb_add(nyb_add(acc[i][j] >> scale, args->bias[n + j]), row_bias);
             args->c[row * args->c_stride + n + j] =
-                nyb_finish(total, args->multiplier[n + j], args->shift[n + j], &args->output);
+                nyb_finish_word(total, args->multiplier[n + j], args->shift[n + j], &args->output);
         }
     }
 }
