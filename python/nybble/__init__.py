@@ -21,11 +21,13 @@ from .importers.torch import from_torch
 from .quantizing import Quantized, quantize
 
 if TYPE_CHECKING:
+    from .measure.compare import Comparison, compare
     from .measure.evaluate import Evaluation, evaluate
     from .session import Layer, Port, Session
 
 __all__ = [
     "Blocker",
+    "Comparison",
     "Evaluation",
     "Layer",
     "ModelError",
@@ -34,6 +36,7 @@ __all__ = [
     "Quantized",
     "Session",
     "UnsupportedError",
+    "compare",
     "convert",
     "cpu_levels",
     "evaluate",
@@ -78,10 +81,12 @@ def load(
 #: What needs the extension, by the module that defines it. It is loaded when first used, so that conversion works
 #: where there is no compiler.
 _RUNNING = {
+    "Comparison": "measure.compare",
     "Evaluation": "measure.evaluate",
     "Layer": "session",
     "Port": "session",
     "Session": "session",
+    "compare": "measure.compare",
     "cpu_levels": "session",
     "evaluate": "measure.evaluate",
 }

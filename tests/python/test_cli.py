@@ -29,7 +29,7 @@ from nybble.measure import digits
 from nybble.session import Session, cpu_levels
 from oracle.single_op import OpSpec, TensorSpec, build
 
-COMMANDS = ("convert", "info", "run", "verify", "bench", "quantize", "evaluate", "demo")
+COMMANDS = ("convert", "info", "run", "verify", "bench", "quantize", "evaluate", "compare", "demo")
 
 
 def cli(*arguments: object) -> Result:

@@ -194,10 +194,9 @@ def test_npz_with_labels_and_destination(tmp_path: Path) -> None:
     target = tmp_path / "net.nyb"
     result = nybble.quantize(tmp_path / "net.onnx", tmp_path / "data.npz", destination=target)
     assert target.read_bytes() == result.model
-    assert result.comparison.float_accuracy == 1.0
-    assert result.comparison.integer_accuracy == result.comparison.outputs[0].agreement
+    assert result.comparison.accuracies == (1.0, result.comparison.outputs[0].agreement)
     assert "net.onnx" in str(result)
-    assert "accuracy: float 100.00%" in str(result)
+    assert "was 20 of 20, 100.0 %" in str(result)
 
 
 def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -212,7 +211,7 @@ def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         nybble.quantize(model, samples * np.float32(np.inf))
     with pytest.raises(ValueError, match="no samples for input 'x'"):
         nybble.quantize(model, {"other": samples})
-    with pytest.raises(ValueError, match="20 integer labels"):
+    with pytest.raises(ValueError, match="a label for each of 20 samples"):
         nybble.quantize(model, samples, labels=[1, 2])
     np.savez(tmp_path / "data.npz", images=samples)
     with pytest.raises(ValueError, match="expected arrays 'x', found 'images'"):

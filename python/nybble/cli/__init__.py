@@ -14,6 +14,7 @@ import click
 from ..convert import producer
 from ..graph import UnsupportedError
 from .bench import bench
+from .compare import compare
 from .convert import convert
 from .demo import demo
 from .evaluate import evaluate
@@ -71,5 +72,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, info, run, verify, bench, quantize, evaluate, demo):
+for _command in (convert, info, run, verify, bench, quantize, evaluate, compare, demo):
     main.add_command(_command)

@@ -78,16 +78,6 @@ def quantize(
     click.echo(f"  file        {count_text(result.file_bytes)} bytes (source {source_bytes})")
     click.echo(f"  weights     {count_text(result.weight_bytes)} bytes")
     measured = result.comparison
-    for one in measured.outputs:
-        agreement = "" if one.agreement is None else f", agreement {one.agreement:.2%}"
-        samples = f"{measured.samples} samples"
-        click.echo(f"  {printable(one.name)!r}: SNR {one.snr_db:.1f} dB{agreement} ({samples})")
-    if measured.float_accuracy is not None and measured.integer_accuracy is not None:
-        click.echo(
-            f"  accuracy    {_count(measured.integer_accuracy, measured.samples)} "
-            f"(float {_count(measured.float_accuracy, measured.samples)})"
-        )
-
-
-def _count(share: float, samples: int) -> str:
-    return f"{round(share * samples)} of {samples}, {share:.2%}"
+    click.echo(f"  measured on the integer core against float32, {measured.samples} samples")
+    for line in measured.lines():
+        click.echo(f"  {printable(line)}")

@@ -14,6 +14,7 @@ from ..graph import Array
 from ..quantize.samples import Data
 from .dataset import Dataset, open_dataset
 from .intervals import wilson
+from .outputs import is_classes
 from .runner import Model, Runner, open_runner
 
 #: What a hook computes: from the outputs [N, *shape] of all samples (float32 where they are real) and the labels
@@ -231,26 +232,28 @@ def label_ranks(scores: Array, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.
 def class_count(runner: Runner) -> int:
     """How many scores the first output has. Raises ValueError where it is no vector of at least two."""
     port = runner.outputs[0]
-    count = int(np.prod(port.shape, dtype=np.int64))
-    if count < 2 or max(port.shape) != count:
+    if not holds_classes(runner):
         raise ValueError(
             f"{runner.name}: output {port.name!r} of shape {port.shape} holds no scores of classes "
             "(expected one vector of at least two); a metric of your own can judge it"
         )
-    return count
+    return max(port.shape)
+
+
+def holds_classes(runner: Runner) -> bool:
+    """Whether the first output is one vector of at least two scores."""
+    return is_classes(runner.outputs[0])
 
 
 def is_class_numbers(labels: Array | None, runner: Runner) -> bool:
     """Whether labels could be class numbers of a runner's first output."""
-    port = runner.outputs[0]
-    count = int(np.prod(port.shape, dtype=np.int64))
     return (
         labels is not None
         and labels.dtype.kind in "iu"
         and labels.size == len(labels)
-        and count >= 2
-        and max(port.shape) == count
-        and (labels.size == 0 or (int(labels.min()) >= 0 and int(labels.max()) < count))
+        and holds_classes(runner)
+        and int(labels.min()) >= 0
+        and int(labels.max()) < class_count(runner)
     )
 
 

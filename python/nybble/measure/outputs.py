@@ -28,7 +28,8 @@ class Score:
 
 def is_classes(port: Port) -> bool:
     """Whether an output is one vector of at least two scores."""
-    return bool(port.shape) and port.shape[-1] >= 2 and np.prod(port.shape[:-1], dtype=np.int64) == 1
+    size = int(np.prod(port.shape, dtype=np.int64))
+    return size >= 2 and max(port.shape) == size
 
 
 def top_scores(port: Port, output: Array, count: int) -> list[Score]:
