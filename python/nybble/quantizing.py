@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import numpy.typing as npt
 
 from .convert import convert_graph, import_model, write_whole
@@ -21,6 +23,8 @@ from .quantize.ties import separate_given
 
 if TYPE_CHECKING:
     from .measure.compare import Comparison
+    from .measure.layers import LayerReport
+    from .measure.remedies import Remedies
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Quantized:
     """A quantized network and the truth about it.
 
     model: the bytes of the .nyb file. graph: the integer network; reference: the float one that it
-    is measured against. weight_bytes: packed weights as the file stores them.
+    is measured against; prepared: the same with the passes that come before quantization, its tensors named
+    as those of the integer network. weight_bytes: packed weights as the file stores them. calibrated_on,
+    measured_on, labels: as they were given.
     """
 
     model: bytes
@@ -37,11 +43,51 @@ class Quantized:
     recipe: Recipe
     comparison: Comparison
     weight_bytes: int
+    prepared: Graph
+    calibrated_on: Data
+    measured_on: Data
+    labels: npt.ArrayLike | None
 
     @property
     def file_bytes(self) -> int:
         """Bytes of the model file."""
         return len(self.model)
+
+    def layers(self, *, limit: int = 32, seconds: float = 20.0) -> LayerReport:
+        """What each layer costs, measured on the integer core on at most ``limit`` of the samples that the network
+        was measured on, and in not much more than ``seconds``.
+        """
+        from .measure.layers import measure_layers
+        from .session import load_nyb
+
+        samples, _ = read_samples(self.measured_on, self.reference)
+        return measure_layers(self.prepared, load_nyb(self.model), samples, limit=limit, seconds=seconds)
+
+    def remedies(
+        self,
+        report: LayerReport | None = None,
+        *,
+        limit: int = 64,
+        seconds: float = 120.0,
+        progress: Callable[[str], None] | None = None,
+    ) -> Remedies:
+        """What would help: other recipes, each quantized and run on the integer core, ranked by what they gain.
+
+        report: of :meth:`layers`, which names the layers to try. limit: samples to measure on at most.
+        seconds: no further recipe is tried after that time. progress: is told what is tried.
+        """
+        from .measure.remedies import Judge, find_remedies
+
+        samples, found = read_samples(self.measured_on, self.reference)
+        given = found if self.labels is None else self.labels
+        labels = None if given is None or self.comparison.paired is None else np.asarray(given).reshape(-1)
+
+        def build(recipe: Recipe) -> bytes:
+            return convert_graph(quantize_to_graph(self.reference, self.calibrated_on, recipe), golden=False)
+
+        judge = Judge(self.prepared, samples, labels, limit)
+        report = self.layers() if report is None else report
+        return find_remedies(judge, self.recipe, report, build, seconds=seconds, progress=progress)
 
     def __str__(self) -> str:
         weights = f"weights {self.weight_bytes} bytes ({self.recipe.weights} bits)"
@@ -49,11 +95,10 @@ class Quantized:
         return f"{self.graph.name}: {weights}, {file}\n{self.comparison}"
 
 
-def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
-    """The integer graph of a float one, calibrated on samples: minimum and maximum of every
-    activation.
+def prepare(reference: Graph) -> Graph:
+    """The float graph as it is quantized: passes, and a Quantize wherever scales have to meet.
 
-    Raises QuantizationError, and what read_samples raises.
+    Raises QuantizationError where the network is quantized already.
     """
     wrong = [
         port.name for port in reference.inputs if reference.tensors[port.tensor].dtype is not DType.FLOAT32
@@ -62,7 +107,16 @@ def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
         raise QuantizationError(
             f"{reference.name}: is quantized already (input {wrong[0]!r}): use nybble.convert"
         )
-    graph = separate_given(prepare_float(reference))
+    return separate_given(prepare_float(reference))
+
+
+def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
+    """The integer graph of a float one, calibrated on samples: minimum and maximum of every
+    activation.
+
+    Raises QuantizationError, and what read_samples raises.
+    """
+    graph = prepare(reference)
     samples, _ = read_samples(data, reference)
     return quantize_graph(graph, observe(graph, samples), recipe)
 
@@ -105,4 +159,15 @@ def quantize(
     comparison = compare(reference, session, data if test is None else test, labels)
     if destination is not None:
         write_whole(Path(destination), model)
-    return Quantized(model, graph, reference, recipe, comparison, summarize(session).weight_bytes)
+    return Quantized(
+        model,
+        graph,
+        reference,
+        recipe,
+        comparison,
+        summarize(session).weight_bytes,
+        prepare(reference),
+        data,
+        data if test is None else test,
+        labels,
+    )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,14 +162,22 @@ class Session:
         """Bytes of the arena that activations take."""
         return int(self._core.activation_bytes)
 
-    def run(self, inputs: Sequence[npt.ArrayLike], *, dump: Sequence[str] = ()) -> list[Array]:
+    def run(
+        self,
+        inputs: Sequence[npt.ArrayLike],
+        *,
+        dump: Sequence[str] = (),
+        replaced: Mapping[str, Array] | None = None,
+    ) -> list[Array]:
         """Run on the model's own integers.
 
         inputs: one array per input, of the input's dtype and shape, or a batch: any N samples with the first
         dimension (or one more) N times larger. Returns one array per output, batched likewise. dump: names of
-        intermediate tensors to return after the outputs (one sample only); the outputs stay the same.
+        intermediate tensors to return after the outputs (one sample only); the outputs stay the same. replaced:
+        integers by the name of an intermediate tensor, which the rest of the network gets instead of
+        what was computed (one sample only).
 
-        Raises TypeError for other dtypes and ValueError for other shapes.
+        Raises TypeError for other dtypes and ValueError for other shapes or names.
         """
         if len(inputs) != len(self._inputs):
             raise ValueError(f"expected {len(self._inputs)} inputs, found {len(inputs)}")
@@ -186,8 +195,8 @@ class Session:
         if len(layouts) != 1:
             raise ValueError(f"expected one batch size for all inputs, found {sorted(layouts)}")
         count, stacked = layouts.pop()
-        if dump:
-            return self._run_dump(arrays, count, dump)
+        if dump or replaced:
+            return self._run_steps(arrays, count, dump, replaced or {})
         results: list[Array] = self._core.run(arrays, count)
         return [
             r if stacked else r.reshape(self._joined(p.shape, count))
@@ -214,19 +223,33 @@ class Session:
             f"input {port.name!r}: expected shape {port.shape} or a batch of it, found {array.shape}"
         )
 
-    def _run_dump(self, arrays: Sequence[Array], count: int, dump: Sequence[str]) -> list[Array]:
+    def _run_steps(
+        self, arrays: Sequence[Array], count: int, dump: Sequence[str], replaced: Mapping[str, Array]
+    ) -> list[Array]:
         if count != 1:
-            raise ValueError(f"dump takes one sample, found {count}")
-        by_name = {layer.output.name: layer.index for layer in self.layers()}
-        unknown = [name for name in dump if name not in by_name]
+            raise ValueError(f"dump and replaced take one sample, found {count}")
+        unknown = [name for name in (*dump, *replaced) if name not in self._by_name]
         if unknown:
             raise ValueError(f"no intermediate tensor {unknown[0]!r}; layers() lists them")
+        others = {}
+        for name, given in replaced.items():
+            index, port = self._by_name[name]
+            if given.dtype != port.dtype or given.size != np.prod(port.shape, dtype=np.int64):
+                raise ValueError(
+                    f"tensor {name!r}: expected {port.dtype} {port.shape}, found {given.dtype} {given.shape}"
+                )
+            others[index] = np.ascontiguousarray(given)
         for i, array in enumerate(arrays):
             view = self._core.input_view(i)
             view[...] = array.reshape(view.shape)
-        _, tensors = self._core.run_steps([by_name[name] for name in dump])
+        _, tensors = self._core.run_steps([self._by_name[name][0] for name in dump], others)
         outputs = [self._core.output_view(j).copy() for j in range(len(self._outputs))]
         return outputs + list(tensors)
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, tuple[int, Port]]:
+        """Of every intermediate tensor, the operator that writes it, and what it is."""
+        return {layer.output.name: (layer.index, layer.output) for layer in self.layers()}
 
     def __call__(self, *inputs: npt.ArrayLike) -> Any:
         """Run on float32 (quantized with each input's scale) or on integers; outputs are of the same kind.

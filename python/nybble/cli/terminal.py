@@ -102,6 +102,14 @@ def shape_text(shape: Sequence[int]) -> str:
     return "x".join(str(n) for n in shape) if shape else "scalar"
 
 
+def short_text(text: str, width: int = 36) -> str:
+    """The text, its middle left out where it is wider: names of networks differ at their ends."""
+    if len(text) <= width:
+        return text
+    end = (width - 2) * 2 // 3
+    return f"{text[: width - 2 - end]}..{text[-end:]}"
+
+
 def count_text(number: int) -> str:
     """'1,234,567'."""
     return f"{number:,}"

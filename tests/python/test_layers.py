@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of layers, its culprit, and the remedies: checked against networks whose faults are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
+from onnx_networks import Network
+from test_evaluate import cli
+
+import nybble
+from models.small import small_graph
+from nybble.convert import convert_graph
+from nybble.graph import evaluate
+from nybble.measure.layers import LayerReport, measure_layers
+from nybble.measure.remedies import with_layers
+from nybble.quantize import Recipe
+
+KINDS = ("Conv2d", "Conv2d", "Mean", "Reshape", "FullyConnected", "Softmax")
+
+
+def network(seed: int = 0) -> bytes:
+    net = Network(seed)
+    y = net.node("Relu", net.conv(net.input([1, 3, 10, 8]), (8, 3, 3, 3), pads=[1, 1, 1, 1]))
+    y = net.node("Relu", net.conv(y, (8, 8, 3, 3), pads=[1, 1, 1, 1]))
+    y = net.node("Flatten", net.node("GlobalAveragePool", y))
+    return net.model(net.node("Softmax", net.gemm(y, 8, 5)))
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).normal(size=(24, 3, 10, 8)).astype(np.float32)
+
+
+def layer_names(quantized: nybble.Quantized) -> list[str]:
+    return [n.name for n in quantized.graph.nodes if len(n.inputs) > 1]
+
+
+# Session.run(replaced=...)
+
+
+def test_replaced_tensors_reach_the_rest_of_the_network() -> None:
+    session = nybble.load(convert_graph(small_graph()))
+    image = np.zeros((1, 4, 4, 2), np.int8)
+    features = np.arange(48, dtype=np.int8).reshape(1, 4, 4, 3)
+    (plain,) = session.run([image])
+    (scores,) = session.run([image], replaced={"features": features})
+    assert scores.tolist() == [list(range(48))]
+    assert np.array_equal(session.run([image])[0], plain)
+    with pytest.raises(ValueError, match="no intermediate tensor 'other'"):
+        session.run([image], replaced={"other": features})
+    with pytest.raises(ValueError, match=r"expected int8 \(1, 4, 4, 3\), found int16"):
+        session.run([image], replaced={"features": features.astype(np.int16)})
+    with pytest.raises(ValueError, match="one sample"):
+        session.run([np.zeros((2, 4, 4, 2), np.int8)], replaced={"features": features})
+
+
+# The table.
+
+
+def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
+    result = nybble.quantize(network(), x, weights=4)
+    report = result.layers()
+    assert report.samples == 24
+    assert [one.kind for one in report.layers] == list(KINDS)
+    assert [one.weight_bits for one in report.layers] == [4, 4, 0, 0, 4, 0]
+    assert all(one.snr_db is not None and one.own_snr_db is not None for one in report.layers)
+    # A layer's output holds its own error and those before it; the first layer has only its own and the input's.
+    first = report.layers[0]
+    assert first.own_snr_db == pytest.approx(first.snr_db, abs=0.5)
+    assert report.layers[4].own_snr_db > report.layers[4].snr_db
+    # 8 bits cost each layer less than 4 of them do.
+    eight = nybble.quantize(network(), x, weights=8).layers()
+    for a, b in zip(eight.layers, report.layers, strict=True):
+        if a.weight_bits:
+            assert a.own_snr_db > b.own_snr_db + 10
+    assert eight.snr_db > report.snr_db + 10
+
+
+def test_snr_is_that_of_the_tensors(x: np.ndarray[Any, Any]) -> None:
+    result = nybble.quantize(network(), x, weights=4)
+    session = nybble.load(result.model)
+    layer = session.layers()[1]
+    wanted, found = [], []
+    for image in x.transpose(0, 2, 3, 1)[:, None]:
+        wanted.append(evaluate(result.prepared, [image], real=True)[layer.output.name])
+        integers = session.run([session.inputs[0].quantize(image)], dump=[layer.output.name])[-1]
+        found.append(layer.output.dequantize(integers))
+    a, b = np.float64(wanted), np.float64(found)
+    snr = 10 * np.log10((a**2).sum() / ((a - b) ** 2).sum())
+    assert result.layers().layers[1].snr_db == pytest.approx(snr, rel=1e-9)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_the_culprit_is_the_layer_with_the_fewest_bits(x: np.ndarray[Any, Any], bad: int) -> None:
+    names = layer_names(nybble.quantize(network(), x))
+    result = nybble.quantize(network(), x, recipe=Recipe(8, layers={names[bad]: 2}))
+    report = result.layers()
+    assert report.culprit is not None
+    assert report.culprit.name == names[bad]
+    remedies = result.remedies(report)
+    best = remedies.tried[0]
+    assert best.recipe.bits(result.prepared) == Recipe(8).bits(result.prepared)
+    assert best.text == f"{names[bad]!r} at 8 bits"
+    # What the table says that the layer costs is what mending it gains.
+    assert report.culprit.gain_db == pytest.approx(best.gain_db, rel=0.2)
+    assert best.bytes > 0
+
+
+def test_saturated_outputs_are_counted(x: np.ndarray[Any, Any]) -> None:
+    """Calibrated on samples a third as large, the layers cut what the others reach."""
+    narrow = nybble.quantize(network(), x / 3, test=x)
+    wide = nybble.quantize(network(), x, test=x)
+    assert wide.layers().layers[0].saturation == 0
+    assert narrow.layers().layers[1].saturation > 0.01
+
+
+def test_without_errors_nothing_costs(x: np.ndarray[Any, Any]) -> None:
+    net = Network()
+    model = net.model(net.node("MaxPool", net.input([1, 3, 10, 8]), kernel_shape=[2, 2], strides=[2, 2]))
+    report = nybble.quantize(model, x).layers()
+    assert [one.own_snr_db for one in report.layers] == [math.inf]
+    assert [one.gain_db for one in report.layers] == [0]
+    assert report.culprit is None
+
+
+def test_samples_and_seconds_bound_the_report(x: np.ndarray[Any, Any]) -> None:
+    result = nybble.quantize(network(), x, weights=4)
+    assert result.layers(limit=5).samples == 5
+    assert result.layers(seconds=0).samples == 1
+    remedies = result.remedies(LayerReport((), 0, 0.0), seconds=0)
+    assert remedies.tried == ()
+    assert result.remedies(result.layers(limit=2), seconds=-1).untried > 0
+
+
+def test_networks_that_do_not_belong_together(x: np.ndarray[Any, Any]) -> None:
+    session = nybble.load(nybble.quantize(network(), x).model)
+    net = Network()
+    a, b = net.input([1, 6], "a"), net.input([1, 6], "b")
+    other = nybble.import_model(net.model(net.node("Add", a, b)))
+    with pytest.raises(ValueError, match="expected a network of 1 inputs and 1 outputs, found 2 and 1"):
+        measure_layers(other, session, [x])
+    net = Network()
+    other = nybble.import_model(net.model(net.node("Tanh", net.input([1, 3, 10, 8]))))
+    with pytest.raises(ValueError, match="writes no tensor"):
+        measure_layers(other, session, [x])
+
+
+def test_recipes_keep_what_they_do_not_change() -> None:
+    recipe = with_layers(Recipe(4, first=8, layers={"a": 2, "b": 2}), ["b", "c"], 8)
+    assert (recipe.weights, recipe.first, recipe.layers) == (4, 8, {"a": 2, "b": 8, "c": 8})
+
+
+def test_reports_as_json(x: np.ndarray[Any, Any]) -> None:
+    result = nybble.quantize(network(), x, weights=2, test=x, labels=np.zeros(24, int))
+    report = result.layers()
+    document = json.loads(json.dumps(report.document(), allow_nan=False))
+    assert document["layers"][0]["weight_bits"] == 2
+    assert document["culprit"] == report.culprit.index if report.culprit else None
+    remedies = json.loads(json.dumps(result.remedies(report).document(), allow_nan=False))
+    assert remedies["remedies"][0]["right"] is not None
+
+
+def test_command(x: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(network())
+    np.savez(tmp_path / "data.npz", x=x, y=np.zeros(24, int))
+    arguments = (
+        "quantize",
+        tmp_path / "net.onnx",
+        "--data",
+        tmp_path / "data.npz",
+        "--weights",
+        "2",
+        "--force",
+    )
+    output = cli(*arguments, "--explain").output
+    assert "measured on the integer core against float32, 24 samples" in output
+    lines = output.splitlines()
+    head = next(i for i, line in enumerate(lines) if "own SNR" in line)
+    assert [line.split()[1] for line in lines[head + 1 : head + 7]] == list(KINDS)
+    assert "culprit: layer " in output
+    assert "all layers at 8 bits" in output
+    assert "own SNR" not in cli(*arguments, "--no-layers").output
