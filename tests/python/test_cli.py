@@ -29,7 +29,7 @@ from nybble.measure import digits
 from nybble.session import Session, cpu_levels
 from oracle.single_op import OpSpec, TensorSpec, build
 
-COMMANDS = ("convert", "info", "run", "verify", "bench", "quantize", "evaluate", "compare", "demo")
+COMMANDS = ("convert", "info", "run", "verify", "bench", "quantize", "evaluate", "compare", "diff", "demo")
 
 
 def cli(*arguments: object) -> Result:
@@ -744,7 +744,8 @@ def samples(tmp_path: Path) -> Path:
     path = tmp_path / "samples.npz"
     x = np.random.default_rng(4).normal(size=(20, 8)).astype(np.float32)
     weights = np.random.default_rng(3).normal(size=(3, 8)).astype(np.float32)
-    np.savez(path, x=x, y=(x @ weights.T).argmax(axis=1), z=np.full(20, 3))
+    y = (x @ weights.T).argmax(axis=1)
+    np.savez(path, x=x, y=y, z=(y + 1) % 3)
     return path
 
 
@@ -756,12 +757,13 @@ def test_quantize_writes_a_model(bits: str, float_model: Path, samples: Path, tm
     assert nybble.load(target).layers()[0].weight_bits == int(bits)
     assert f"file        {target.stat().st_size:,} bytes" in result.output
     assert "SNR" in result.output
-    assert "(float 20 of 20, 100.00%)" in result.output
+    assert "was 20 of 20, 100.0 %" in result.output
+    assert "FULLY_CONNECTED 0" in result.output.partition("own SNR")[2]
 
 
 def test_quantize_reads_the_labels_asked_for(float_model: Path, samples: Path) -> None:
     result = cli("quantize", float_model, "--data", samples, "--labels-key", "z")
-    assert "accuracy    0 of 20, 0.00% (float 0 of 20, 0.00%)" in result.output
+    assert "accuracy 0 of 20, 0.0 %; was 0 of 20, 0.0 %" in result.output
     assert float_model.with_suffix(".nyb").exists()
 
 
@@ -771,12 +773,13 @@ def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samp
 
 
 def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "test.npz", x=np.ones((7, 8), np.float32), truth=np.full(7, 3))
+    with np.load(samples) as known:
+        np.savez(tmp_path / "test.npz", x=known["x"][:7], truth=known["z"][:7])
     arguments = ("quantize", float_model, "--data", samples, "--test", tmp_path / "test.npz", "--force")
     result = cli(*arguments)
-    assert "(7 samples)" in result.output
+    assert ", 7 samples" in result.output
     assert "accuracy" not in result.output
-    assert "accuracy    0 of 7" in cli(*arguments, "--labels-key", "truth").output
+    assert "accuracy 0 of 7" in cli(*arguments, "--labels-key", "truth").output
 
 
 def test_quantize_fails_with_a_message(

@@ -2,7 +2,8 @@
 """The command ``nybble``. It prints what other rooms compute; each command has a file of its own.
 
 Exit codes: 0 where all went well; 1 where a model, an input or a file was at fault, or a verification found a
-mismatch, with one message on standard error; 2 where the command line was wrong.
+mismatch, with one message on standard error; 2 where the command line was wrong. ``diff``, like its namesake, ends
+with 1 where there are differences and with 2 where a file is at fault.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .bench import bench
 from .compare import compare
 from .convert import convert
 from .demo import demo
+from .diff import diff
 from .evaluate import evaluate
 from .info import info
 from .quantize import quantize
@@ -25,6 +27,9 @@ from .terminal import print_blockers, printable
 from .verify import verify
 
 __all__ = ["main"]
+
+#: Exit codes of commands for which 1 means something else than a fault.
+_TROUBLE = {"diff": 2}
 
 
 def _message(error: Exception) -> str:
@@ -52,7 +57,7 @@ class _Commands(click.Group):
                 raise  # click ends quietly where the reader of a pipe is gone
             lines = [printable(line) for line in _message(error).splitlines()]
             click.echo("nybble: " + "\n".join(lines), err=True)
-        return ctx.exit(1)
+        return ctx.exit(_TROUBLE.get(ctx.invoked_subcommand or "", 1))
 
 
 @click.group(
@@ -72,5 +77,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, info, run, verify, bench, quantize, evaluate, compare, demo):
+for _command in (convert, info, run, verify, bench, quantize, evaluate, compare, diff, demo):
     main.add_command(_command)

@@ -50,6 +50,18 @@ def _layout(kind: str) -> tuple[int, int]:
     return size, size
 
 
+def struct_members(name: str) -> Mapping[str, tuple[str, int]]:
+    """Of every member of a struct its scalar type and its offset."""
+    result: dict[str, tuple[str, int]] = {}
+    end = 0
+    for member, kind in schema.STRUCTS[name].items():
+        size, align = _layout(kind)
+        at = -(-end // align) * align
+        result[member] = (schema.ENUM_TYPES.get(kind, kind), at)
+        end = at + size
+    return result
+
+
 def struct_bytes(name: str, values: Mapping[str, Any]) -> bytes:
     """A struct as FlatBuffers lays it out."""
     members = schema.STRUCTS[name]

@@ -7,6 +7,7 @@ Source of the encoding: the FlatBuffers internals page (tables with vtables, off
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ _NUMPY = {
     "int": "<i4",
     "uint": "<u4",
     "long": "<i8",
+    "ulong": "<u8",
     "float": "<f4",
 }
 
@@ -103,6 +105,26 @@ class Table:
         """A string field, '' where absent."""
         start, count = self._vector(slot, 1)
         return bytes(self.data[start : start + count]).decode("utf-8", "replace")
+
+    def texts(self, slot: int) -> list[str]:
+        """A vector of strings."""
+        # Strings in a vector are found as tables are: by offset.
+        result = []
+        for entry in self.tables(slot, "string"):
+            count = int(entry._read("uint", entry.at))
+            if entry.at + 4 + count > len(self.data):
+                raise ModelError(f"{self.what}: a string of {count} bytes passes the end of the file")
+            result.append(bytes(self.data[entry.at + 4 : entry.at + 4 + count]).decode("utf-8", "replace"))
+        return result
+
+    def struct(
+        self, slot: int, members: Mapping[str, tuple[str, int]]
+    ) -> dict[str, int | float | bool] | None:
+        """A struct field as numbers by name; members: of each its type and offset. None where it is absent."""
+        at = self._field(slot)
+        if not at:
+            return None
+        return {name: self._read(kind, at + offset) for name, (kind, offset) in members.items()}
 
     def tables(self, slot: int, what: str) -> list[Table]:
         """A vector of tables."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..emit import schema
-from ..importers.flatbuffer import Table, root
+from ..emit.read import read_model
 
 
 @dataclass(frozen=True)
@@ -36,30 +36,13 @@ class Metadata:
 
 def read_metadata(content: bytes) -> Metadata:
     """The metadata of a model file. Raises ModelError where it is corrupt."""
-    model = root(content, schema.IDENTIFIER, "model")
-    # The elements of a vector of strings are found as those of a vector of tables: by offset.
-    labels = tuple(_string(content, entry.at) for entry in model.tables(_slot("Model", "labels"), "label"))
-    table = model.table(_slot("Model", "preprocessing"), "preprocessing")
-    slots = [_slot("Entry", field) for field in ("key", "value")]
-    entries = {
-        entry.text(slots[0]): entry.text(slots[1])
-        for entry in model.tables(_slot("Model", "metadata"), "metadata")
-    }
-    return Metadata(labels, None if table is None else _preprocessing(table), entries)
+    model = read_model(content)
+    entries = {entry["key"]: entry["value"] for entry in model["metadata"]}
+    return Metadata(tuple(model["labels"]), _preprocessing(model["preprocessing"]), entries)
 
 
-def _slot(table: str, field: str) -> int:
-    return list(schema.TABLES[table]).index(field)
-
-
-def _string(content: bytes, at: int) -> str:
-    count = int.from_bytes(content[at : at + 4], "little")
-    return content[at + 4 : at + 4 + count].decode("utf-8", "replace")
-
-
-def _preprocessing(table: Table) -> Preprocessing:
-    numbers = [
-        tuple(float(v) for v in table.array(_slot("Preprocessing", field), "float"))
-        for field in ("scale", "offset")
-    ]
-    return Preprocessing(numbers[0], numbers[1], table.text(_slot("Preprocessing", "channels")))
+def _preprocessing(table: Mapping[str, Any] | None) -> Preprocessing | None:
+    if table is None:
+        return None
+    scale, offset = (tuple(float(v) for v in table[field]) for field in ("scale", "offset"))
+    return Preprocessing(scale, offset, table["channels"])
