@@ -131,6 +131,53 @@ static inline __attribute__((always_inline)) __m256i nyb_scale8_apply(const nyb_
     return _mm256_srav_epi32(_mm256_blend_epi32(nyb_odd_lanes(even), odd, 0xAA), scale->down);
 }
 
+// Sums that come as two registers of neighbouring lanes still to be added: channels 0 to 3, then 4 to 7. What
+// neighbours add up to stands in a 64-bit lane, as the multiplication wants it. The order of the eight
+// results, and of shift and down: channels 0, 1, 4, 5, 2, 3, 6, 7.
+static inline nyb_scale8 nyb_scale_pairs_of(__m256i multiplier, __m256i shift, const nyb_requantize *output) {
+    nyb_scale8 scale = nyb_scale8_of(multiplier, shift, output);
+    const __m128i m = _mm256_castsi256_si128(multiplier), s = _mm256_castsi256_si128(scale.shift);
+    const __m256i s_high = _mm256_cvtepu32_epi64(_mm256_extracti128_si256(scale.shift, 1));
+    scale.multiplier = _mm256_cvtepu32_epi64(m);
+    scale.multiplier_odd = _mm256_cvtepu32_epi64(_mm256_extracti128_si256(multiplier, 1));
+    scale.add_even = nyb_add_lanes(_mm256_cvtepu32_epi64(s), output->nudge);
+    scale.add_odd = nyb_add_lanes(s_high, output->nudge);
+    scale.down = _mm256_permute4x64_epi64(scale.down, 0xD8);
+    scale.shift = _mm256_permute4x64_epi64(scale.shift, 0xD8);
+    return scale;
+}
+
+// The low or high halves of the 64-bit lanes of x, then y, within each half of the register.
+static inline __m256i nyb_low_halves(__m256i x, __m256i y) {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x), _mm256_castsi256_ps(y), 0x88));
+}
+static inline __m256i nyb_high_halves(__m256i x, __m256i y) {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(x), _mm256_castsi256_ps(y), 0xDD));
+}
+
+// nyb_scale8_apply for such sums. scale: of nyb_scale_pairs_of.
+static inline __attribute__((always_inline)) __m256i nyb_scale_pairs_apply(const nyb_scale8 *scale,
+                                                                           __m256i first, __m256i second,
+                                                                           const nyb_scaling scaling,
+                                                                           const nyb_requantize *output) {
+    first = _mm256_add_epi32(first, nyb_odd_lanes(first));
+    second = _mm256_add_epi32(second, nyb_odd_lanes(second));
+    if (scaling == NYB_SCALING_WIDE) {
+        nyb_scale8 wide = *scale;
+        wide.multiplier = nyb_low_halves(scale->multiplier, scale->multiplier_odd);
+        wide.multiplier_odd = nyb_odd_lanes(wide.multiplier);
+        return nyb_scale8_wide(&wide, nyb_low_halves(first, second), output);
+    }
+    __m256i x = _mm256_add_epi64(_mm256_mul_epi32(first, scale->multiplier), scale->add_even);
+    __m256i y = _mm256_add_epi64(_mm256_mul_epi32(second, scale->multiplier_odd), scale->add_odd);
+    if (scaling == NYB_SCALING_SIGNED) {
+        const __m256i sign = _mm256_set1_epi64x(INT64_C(1) << 31);
+        x = _mm256_sub_epi64(x, _mm256_and_si256(first, sign));
+        y = _mm256_sub_epi64(y, _mm256_and_si256(second, sign));
+    }
+    return _mm256_srav_epi32(nyb_high_halves(x, y), scale->down);
+}
+
 static inline nyb_narrow nyb_narrow_of(const nyb_requantize *output) {
     return (nyb_narrow){
         .zero_point = _mm256_set1_epi16((int16_t)output->zero_point),

@@ -3,7 +3,7 @@
 //
 //   s8    as they are in a tensor
 //   u8    128 larger, for products of unsigned and signed bytes
-//   s16   widened; of every four k, k + 2, k + 1, k + 3: for products of even and odd k
+//   s16   widened
 //
 // Stretches of a form may be staged in pieces that begin at multiples of four activations.
 #ifndef NYB_KERNELS_FORM_H

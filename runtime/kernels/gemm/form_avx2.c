@@ -33,42 +33,28 @@ static int32_t sum_u8(const void *elements, size_t count) {
 }
 
 static void stage_s16(void *to, const int8_t *from, size_t count, size_t padded) {
-    const __m128i order = _mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
     int16_t *s = to;
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {
         const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
-        _mm256_storeu_si256((__m256i *)(void *)(s + i), _mm256_cvtepi8_epi16(_mm_shuffle_epi8(x, order)));
+        _mm256_storeu_si256((__m256i *)(void *)(s + i), _mm256_cvtepi8_epi16(x));
     }
     for (; i + 4 <= count; i += 4) {
         int32_t quad;
         memcpy(&quad, from + i, sizeof quad);
-        const __m128i x = _mm_shuffle_epi8(_mm_cvtsi32_si128(quad), order);
-        _mm_storel_epi64((__m128i *)(void *)(s + i), _mm_cvtepi8_epi16(x));
+        _mm_storel_epi64((__m128i *)(void *)(s + i), _mm_cvtepi8_epi16(_mm_cvtsi32_si128(quad)));
     }
-    if (i < count) {
-        int8_t quad[4] = {0, 0, 0, 0};
-        memcpy(quad, from + i, count - i);
-        s[i] = quad[0];
-        s[i + 1] = quad[2];
-        s[i + 2] = quad[1];
-        s[i + 3] = quad[3];
-        i += 4;
+    for (; i < count; i++) {
+        s[i] = from[i];
     }
-    if (i < padded) {
-        memset(s + i, 0, 2 * (padded - i));
-    }
+    memset(s + i, 0, 2 * (padded - i));
 }
 
 static int32_t sum_s16(const void *elements, size_t count) {
     const int16_t *s = elements;
-    const size_t fours = count / 4 * 4;
     int32_t sum = 0;
-    for (size_t i = 0; i < fours; i++) {
+    for (size_t i = 0; i < count; i++) {
         sum += s[i];
-    }
-    for (size_t i = fours; i < count; i++) {
-        sum += s[i % 4 == 0 ? i : (i % 4 == 1 ? i + 1 : i - 1)];
     }
     return sum;
 }

@@ -4,48 +4,43 @@
 #include "kernels/gemm/gemm_x86.h"
 #include "kernels/gemm/planes_avx2.h"
 
-// Exact for all of int8. A 16-bit lane of weights holds two k: the odd one is an arithmetic shift, the even
-// one two shifts, so eight channels keep one accumulator, and vpmaddwd adds k and k + 2.
+// Exact for all of int8. vpmovsxbw widens four k of four channels as it loads them, in an execution slot that
+// the products leave free; the sums of k and k + 1 stand beside those of k + 2 and k + 3.
 NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
+                        __m256i *sums, int rows, int panels) {
     const size_t stretch = 8 * (size_t)nyb_packed_steps(args->segment, 8, 4);
     const uint8_t *w = strip->weights;
     (void)panels;
-    __m256i c[NYB_TILE_ROWS];
+    __m256i c[NYB_TILE_ROWS][2];
     NYB_EACH (i, rows) {
-        c[i] = strip->start[0];
+        c[i][0] = strip->start[0];
+        c[i][1] = strip->start[1];
     }
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = nyb_tile_row(args, a, count, i, s);
+            row[i] = a[i] + s * args->pitch;
         }
         for (size_t at = 0; at < stretch; at += 8, w += 32) {
-            const __m256i x = nyb_load256(w);
-            const __m256i odd = _mm256_srai_epi16(x, 8);
-            const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
+            const __m256i first = nyb_widen(w), second = nyb_widen(w + 16);
             NYB_EACH (i, rows) {
-                const __m256i first = _mm256_set1_epi32(nyb_load32(row[i] + at));
-                const __m256i second = _mm256_set1_epi32(nyb_load32(row[i] + at + 4));
-                c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(first, even));
-                c[i] = _mm256_add_epi32(c[i], _mm256_madd_epi16(second, odd));
+                const __m256i u = _mm256_set1_epi64x(nyb_load64(row[i] + at));
+                c[i][0] = _mm256_add_epi32(c[i][0], _mm256_madd_epi16(u, first));
+                c[i][1] = _mm256_add_epi32(c[i][1], _mm256_madd_epi16(u, second));
             }
         }
     }
     NYB_EACH (i, rows) {
-        sums[i] = c[i];
+        sums[2 * i] = c[i][0];
+        sums[2 * i + 1] = c[i][1];
     }
 }
 
-// One row: there are no other rows to share the shifts, so four channels are widened at once, which puts the
-// sums of k and k + 1 beside those of k + 2 and k + 3.
+// One row.
 NYB_INLINE void row_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                       uint32_t count, __m256i *sums, int rows, int panels) {
+                       __m256i *sums, int rows, int panels) {
     const size_t stretch = 8 * (size_t)nyb_packed_steps(args->segment, 8, 4);
-    const __m256i order = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15)); // back to that of the weights
     const uint8_t *w = strip->weights;
-    (void)count;
     (void)rows;
     __m256i c[NYB_ROW_PANELS][2];
     NYB_EACH (b, panels) {
@@ -54,13 +49,10 @@ NYB_INLINE void row_w8(const nyb_gemm_args *args, const nyb_strip *strip, const 
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row = a[0] + s * args->pitch;
         for (size_t at = 0; at < stretch; at += 8, w += 32) {
-            int64_t quad;
-            memcpy(&quad, row + at, sizeof quad);
-            const __m256i x = _mm256_shuffle_epi8(_mm256_set1_epi64x(quad), order);
+            const __m256i x = _mm256_set1_epi64x(nyb_load64(row + at));
             NYB_EACH (b, panels) {
                 NYB_EACH (half, 2) {
-                    const void *from = w + (size_t)b * strip->panel_bytes + 16 * (size_t)half;
-                    const __m256i y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)from));
+                    const __m256i y = nyb_widen(w + (size_t)b * strip->panel_bytes + 16 * (size_t)half);
                     c[b][half] = _mm256_add_epi32(c[b][half], _mm256_madd_epi16(x, y));
                 }
             }
@@ -74,7 +66,7 @@ NYB_INLINE void row_w8(const nyb_gemm_args *args, const nyb_strip *strip, const 
 
 // Exact where the products of two k fit 16 bits.
 NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                           uint32_t count, __m256i *sums, int rows, int panels) {
+                           __m256i *sums, int rows, int panels) {
     const size_t stretch = 4 * (size_t)nyb_packed_steps(args->segment, 8, 4);
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *w = strip->weights;
@@ -87,7 +79,7 @@ NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, co
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = nyb_tile_row(args, a, count, i, s);
+            row[i] = a[i] + s * args->pitch;
         }
         for (size_t at = 0; at < stretch; at += 4, w += 32) {
             __m256i v[NYB_ROW_PANELS];
@@ -114,8 +106,7 @@ NYB_INLINE void tile_pairs(const nyb_gemm_args *args, const nyb_strip *strip, co
 // 16-bit sums hold 255 * 8 * 2 * 8 = 32640 of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8
 // steps. They fill the registers; the 32-bit sums wait in memory.
 NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                            uint32_t count, __m256i *sums, const int rows, const int panels,
-                            const uint32_t bits) {
+                            __m256i *sums, const int rows, const int panels, const uint32_t bits) {
     const int planes = (int)(8 / bits);
     const size_t stretch = 32 * (size_t)nyb_packed_steps(args->segment, bits, 4); // of weights
     const size_t run = bits == 4 ? 4 * 32 : 8 * 32;
@@ -128,7 +119,7 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = nyb_tile_row(args, a, count, i, s);
+            row[i] = a[i] + s * args->pitch;
         }
         size_t at = 0;
         for (const uint8_t *const end = w + stretch; w < end;) {
@@ -166,19 +157,18 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
 }
 
 NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile_narrow(args, strip, a, count, sums, rows, panels, 4);
+                        __m256i *sums, int rows, int panels) {
+    tile_narrow(args, strip, a, sums, rows, panels, 4);
 }
 
 NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile_narrow(args, strip, a, count, sums, rows, panels, 2);
+                        __m256i *sums, int rows, int panels) {
+    tile_narrow(args, strip, a, sums, rows, panels, 2);
 }
 
 NYB_TILE(tile_w8, 2, 1)
 NYB_TILE(tile_w8, 4, 1)
 NYB_TILE(tile_w8, 6, 1)
-NYB_TILE(tile_w8, 8, 1)
 NYB_TILE(row_w8, 1, 1)
 NYB_TILE(row_w8, 1, 2)
 NYB_TILE(row_w8, 1, 4)
@@ -205,41 +195,43 @@ NYB_TILE(tile_w2, 1, 2)
 NYB_TILE(tile_w2, 1, 4)
 
 void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {8,
-                                      false,
-                                      8,
-                                      1,
-                                      {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1, tile_w8_8x1}},
-                                      {row_w8_1x1, row_w8_1x2, row_w8_1x4}};
+    static const nyb_x86_gemm gemm = {.bits = 8,
+                                      .shifted = false,
+                                      .pairs = true,
+                                      .rows = 6,
+                                      .panels = 1,
+                                      .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}},
+                                      .row = {row_w8_1x1, row_w8_1x2, row_w8_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {8,
-                                      true,
-                                      8,
-                                      1,
-                                      {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}},
-                                      {tile_pairs_1x1, tile_pairs_1x2, tile_pairs_1x4}};
+    static const nyb_x86_gemm gemm = {
+        .bits = 8,
+        .shifted = true,
+        .rows = 8,
+        .panels = 1,
+        .tile = {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}},
+        .row = {tile_pairs_1x1, tile_pairs_1x2, tile_pairs_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {4,
-                                      true,
-                                      8,
-                                      1,
-                                      {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}},
-                                      {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
+    static const nyb_x86_gemm gemm = {.bits = 4,
+                                      .shifted = true,
+                                      .rows = 8,
+                                      .panels = 1,
+                                      .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}},
+                                      .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w2_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {2,
-                                      true,
-                                      8,
-                                      1,
-                                      {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}},
-                                      {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
+    static const nyb_x86_gemm gemm = {.bits = 2,
+                                      .shifted = true,
+                                      .rows = 8,
+                                      .panels = 1,
+                                      .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}},
+                                      .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     nyb_x86_run(args, &gemm);
 }

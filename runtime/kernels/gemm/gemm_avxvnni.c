@@ -14,7 +14,7 @@ NYB_INLINE __m256i plane(__m256i x, const uint32_t bits, const int p) {
 enum { DEPTH_MAX = 65536 };
 
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                     uint32_t count, __m256i *sums, const int rows, const int panels, const uint32_t bits) {
+                     __m256i *sums, const int rows, const int panels, const uint32_t bits) {
     const int planes = (int)(8 / bits);
     const size_t stretch = 4 * (size_t)planes * nyb_packed_steps(args->segment, bits, 4);
     const uint8_t *w = strip->weights;
@@ -27,7 +27,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = nyb_tile_row(args, a, count, i, s);
+            row[i] = a[i] + s * args->pitch;
         }
         for (size_t at = 0; at < stretch; w += 32) {
             NYB_EACH (p, planes) {
@@ -57,18 +57,18 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
 }
 
 NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 8);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 8);
 }
 
 NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 4);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 4);
 }
 
 NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 2);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 2);
 }
 
 NYB_TILE(tile_w8, 2, 1)
@@ -101,23 +101,23 @@ NYB_TILE(tile_w2, 1, 4)
 
 void nyb_gemm_w8_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        8,
-        true,
-        6,
-        2,
-        {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}},
-        {tile_w8_1x1, tile_w8_1x2, tile_w8_1x4}};
+        .bits = 8,
+        .shifted = true,
+        .rows = 6,
+        .panels = 2,
+        .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}},
+        .row = {tile_w8_1x1, tile_w8_1x2, tile_w8_1x4}};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        4,
-        true,
-        6,
-        2,
-        {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}},
-        {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
+        .bits = 4,
+        .shifted = true,
+        .rows = 6,
+        .panels = 2,
+        .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}},
+        .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w4_avx2(args);
     } else {
@@ -127,12 +127,12 @@ void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
 
 void nyb_gemm_w2_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
-        2,
-        true,
-        6,
-        2,
-        {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}},
-        {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
+        .bits = 2,
+        .shifted = true,
+        .rows = 6,
+        .panels = 2,
+        .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}},
+        .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w2_avx2(args);
     } else {

@@ -12,8 +12,15 @@ NYB_INLINE __m256i factors_of(const int8_t *factors, const uint32_t bits) {
     return bits == 8 ? wide : _mm256_shuffle_epi8(wide, twice);
 }
 
-// Products of a step with one plane of its weights. 8 bits: as in gemm_avx2.c, 32-bit sums of int16 products;
-// below them 16-bit sums of pairs of products.
+// k and k + 1 of each channel's four weights, as int16.
+NYB_INLINE __m256i widened(__m256i x, const char k) {
+    const __m128i top = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    const __m256i pair = _mm256_broadcastsi128_si256(_mm_add_epi8(top, _mm_set1_epi16((short)(k * 256))));
+    return _mm256_srai_epi16(_mm256_shuffle_epi8(x, pair), 8);
+}
+
+// Products of a step with one plane of its weights. 8 bits: 32-bit sums of int16 products; below them 16-bit
+// sums of pairs of products.
 NYB_INLINE void multiply(__m256i (*c)[NYB_ROW_PANELS], const uint8_t *const *row, size_t at, const uint8_t *w,
                          size_t panel_bytes, const int rows, const int panels, const uint32_t bits,
                          const int p) {
@@ -29,10 +36,8 @@ NYB_INLINE void multiply(__m256i (*c)[NYB_ROW_PANELS], const uint8_t *const *row
                 c[i][b] = _mm256_add_epi16(c[i][b], _mm256_maddubs_epi16(first, v[b]));
             } else {
                 const __m256i second = _mm256_set1_epi32(nyb_load32(row[i] + at + 4));
-                const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v[b], 8), 8);
-                const __m256i odd = _mm256_srai_epi16(v[b], 8);
-                c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(first, even));
-                c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(second, odd));
+                c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(first, widened(v[b], 0)));
+                c[i][b] = _mm256_add_epi32(c[i][b], _mm256_madd_epi16(second, widened(v[b], 2)));
             }
             NYB_IN_ORDER(c[i][b]);
         }
@@ -42,7 +47,7 @@ NYB_INLINE void multiply(__m256i (*c)[NYB_ROW_PANELS], const uint8_t *const *row
 // Sums of a run fill the registers, those of all groups wait in memory. 16 bits hold 255 * 8 * 2 * 8 = 32640
 // of 4 bits in 4 steps, 255 * 2 * 2 * 32 = 32640 of 2 bits in 8 steps; times a factor, two of them fit 32.
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                     uint32_t count, __m256i *sums, const int rows, const int panels, const uint32_t bits) {
+                     __m256i *sums, const int rows, const int panels, const uint32_t bits) {
     const int planes = (int)(8 / bits);
     const size_t stretch = 32 * (size_t)nyb_packed_steps(args->segment, bits, 4); // of weights
     const size_t group = 32 * (size_t)nyb_packed_steps(args->scale_group, bits, 4);
@@ -57,7 +62,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row[NYB_TILE_ROWS];
         NYB_EACH (i, rows) {
-            row[i] = nyb_tile_row(args, a, count, i, s);
+            row[i] = a[i] + s * args->pitch;
         }
         size_t at = 0;
         for (const uint8_t *const end = w + stretch; w < end;) {
@@ -92,18 +97,18 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
 }
 
 NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 8);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 8);
 }
 
 NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 4);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 4);
 }
 
 NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        uint32_t count, __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, count, sums, rows, panels, 2);
+                        __m256i *sums, int rows, int panels) {
+    tile(args, strip, a, sums, rows, panels, 2);
 }
 
 #define TILES(name)                                                                                          \
@@ -118,15 +123,15 @@ TILES(tile_w8)
 TILES(tile_w4)
 TILES(tile_w2)
 
-#define GEMM(bits, plain)                                                                                    \
-    void nyb_gemm_w##bits##_avx2_groups(const nyb_gemm_args *args) {                                         \
+#define GEMM(width, plain)                                                                                   \
+    void nyb_gemm_w##width##_avx2_groups(const nyb_gemm_args *args) {                                        \
         static const nyb_x86_gemm gemm = {                                                                   \
-            bits,                                                                                            \
-            bits < 8,                                                                                        \
-            8,                                                                                               \
-            1,                                                                                               \
-            {{tile_w##bits##_2x1, tile_w##bits##_4x1, tile_w##bits##_6x1, tile_w##bits##_8x1}},              \
-            {tile_w##bits##_1x1, tile_w##bits##_1x2, tile_w##bits##_1x4}};                                   \
+            .bits = width,                                                                                   \
+            .shifted = width < 8,                                                                            \
+            .rows = 8,                                                                                       \
+            .panels = 1,                                                                                     \
+            .tile = {{tile_w##width##_2x1, tile_w##width##_4x1, tile_w##width##_6x1, tile_w##width##_8x1}},  \
+            .row = {tile_w##width##_1x1, tile_w##width##_1x2, tile_w##width##_1x4}};                         \
         if (args->scale_group == 0) {                                                                        \
             plain(args);                                                                                     \
         } else {                                                                                             \

@@ -25,14 +25,15 @@ typedef struct nyb_strip {
     nyb_narrow narrow;
 } nyb_strip;
 
-// Writes sums[row][panel] of a tile; the last of the `count` rows there are stands for those behind it.
+// Writes sums[row][panel] of a tile, or of one panel sums[row][2] whose neighbouring lanes are to be added.
 typedef void (*nyb_tile_fn)(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                            uint32_t count, __m256i *sums);
+                            __m256i *sums);
 
 // How one variant works.
 typedef struct nyb_x86_gemm {
     uint32_t bits;
     bool shifted;  // activations are 128 larger: 128 * weight_sum goes off the bias
+    bool pairs;    // tiles of several rows leave neighbouring lanes to be added
     uint32_t rows; // of the largest tile, even
     uint32_t panels;
     nyb_tile_fn tile[NYB_TILE_PANELS][NYB_TILE_ROWS / 2]; // of 1 and 2 panels; 2, 4, .. rows
@@ -42,9 +43,8 @@ typedef struct nyb_x86_gemm {
 // A tile of constant size as a function of its own: within a larger one gcc spills the sums.
 #define NYB_TILE(name, rows, panels)                                                                         \
     static __attribute__((noinline)) void name##_##rows##x##panels(                                          \
-        const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a, uint32_t count,          \
-        __m256i *sums) {                                                                                     \
-        name(args, strip, a, count, sums, rows, panels);                                                     \
+        const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a, __m256i *sums) {         \
+        name(args, strip, a, sums, rows, panels);                                                            \
     }
 
 NYB_INLINE int32_t nyb_load32(const uint8_t *p) {
@@ -53,100 +53,128 @@ NYB_INLINE int32_t nyb_load32(const uint8_t *p) {
     return value;
 }
 
-// Row i of a tile, in stretch s.
-NYB_INLINE const uint8_t *nyb_tile_row(const nyb_gemm_args *args, const uint8_t *const *a, uint32_t count,
-                                       int i, uint32_t s) {
-    return a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
+NYB_INLINE int64_t nyb_load64(const uint8_t *p) {
+    int64_t value;
+    memcpy(&value, p, sizeof value);
+    return value;
 }
 
-// Four rows of sums, `stride` registers from row to row -> four rows of `columns` results.
+// 16 bytes as int16.
+NYB_INLINE __m256i nyb_widen(const uint8_t *p) {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+// Up to four rows of sums, `stride` registers from row to row -> as many rows of `columns` results. The last
+// of the `count` rows is computed again in place of those that are not there.
 NYB_INLINE void nyb_x86_finish4(const nyb_scale8 *scale, const nyb_narrow *narrow, const __m256i *sums,
-                                size_t stride, int8_t *c, size_t c_stride, uint32_t columns,
-                                const nyb_scaling scaling) {
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                                size_t stride, int8_t *c, size_t c_stride, uint32_t columns, uint32_t count,
+                                const nyb_scaling scaling, const bool pairs) {
     __m256i x[4];
+    int8_t *to[4];
     NYB_EACH (j, 4) {
-        x[j] = nyb_scale8_apply(scale, sums[(size_t)j * stride], scaling, &narrow->output);
+        const size_t row = (uint32_t)j < count ? (uint32_t)j : count - 1;
+        const __m256i *sum = sums + row * stride;
+        to[j] = c + row * c_stride;
+        x[j] = pairs ? nyb_scale_pairs_apply(scale, sum[0], sum[1], scaling, &narrow->output)
+                     : nyb_scale8_apply(scale, sum[0], scaling, &narrow->output);
     }
-    const __m256i results = _mm256_permutevar8x32_epi32(nyb_narrow32(narrow, x), order);
-    const __m128i low = _mm256_castsi256_si128(results);
-    const __m128i high = _mm256_extracti128_si256(results, 1);
-    nyb_epilogue_store(c, low, columns);
-    nyb_epilogue_store(c + c_stride, _mm_unpackhi_epi64(low, low), columns);
-    nyb_epilogue_store(c + 2 * c_stride, high, columns);
-    nyb_epilogue_store(c + 3 * c_stride, _mm_unpackhi_epi64(high, high), columns);
+    const __m256i results = nyb_narrow32(narrow, x);
+    const __m128i left = _mm256_castsi256_si128(results), right = _mm256_extracti128_si256(results, 1);
+    const __m128i low = pairs ? _mm_unpacklo_epi16(left, right) : _mm_unpacklo_epi32(left, right);
+    const __m128i high = pairs ? _mm_unpackhi_epi16(left, right) : _mm_unpackhi_epi32(left, right);
+    nyb_epilogue_store(to[0], low, columns);
+    nyb_epilogue_store(to[1], _mm_unpackhi_epi64(low, low), columns);
+    nyb_epilogue_store(to[2], high, columns);
+    nyb_epilogue_store(to[3], _mm_unpackhi_epi64(high, high), columns);
 }
 
 // The epilogue of one panel over `count` rows. Constants are copied: results may lie anywhere.
 NYB_INLINE void nyb_x86_finish(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
                                const __m256i *sums, size_t stride, uint32_t count, int8_t *c,
-                               const nyb_scaling scaling) {
+                               const nyb_scaling scaling, const bool pairs) {
     const nyb_scale8 scale = strip->scale[panel];
     const nyb_narrow narrow = strip->narrow;
     const size_t c_stride = args->c_stride;
     const uint32_t left = strip->columns - NYB_LANES * panel;
     if (left >= NYB_LANES) {
         for (; count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-            nyb_x86_finish4(&scale, &narrow, sums, stride, c, c_stride, NYB_LANES, scaling);
+            nyb_x86_finish4(&scale, &narrow, sums, stride, c, c_stride, NYB_LANES, 4, scaling, pairs);
         }
     }
     const uint32_t columns = left < NYB_LANES ? left : NYB_LANES;
-    for (; count > 0; count--, sums += stride, c += c_stride) {
-        nyb_x86_finish4(&scale, &narrow, sums, 0, c, 0, columns, scaling);
+    for (uint32_t part; count > 0; count -= part, sums += 4 * stride, c += 4 * c_stride) {
+        part = count < 4 ? count : 4;
+        nyb_x86_finish4(&scale, &narrow, sums, stride, c, c_stride, columns, part, scaling, pairs);
     }
 }
 
+NYB_INLINE void nyb_x86_finish_any(const nyb_gemm_args *args, const nyb_strip *strip, uint32_t panel,
+                                   const __m256i *sums, size_t stride, uint32_t count, int8_t *c,
+                                   const bool pairs) {
+    switch (strip->scaling[panel]) {
+    case NYB_SCALING_PLAIN:
+        nyb_x86_finish(args, strip, panel, sums, stride, count, c, NYB_SCALING_PLAIN, pairs);
+        break;
+    case NYB_SCALING_SIGNED:
+        nyb_x86_finish(args, strip, panel, sums, stride, count, c, NYB_SCALING_SIGNED, pairs);
+        break;
+    default:
+        nyb_x86_finish(args, strip, panel, sums, stride, count, c, NYB_SCALING_WIDE, pairs);
+    }
+}
+
+// registers: of a row's sums.
 static void nyb_x86_epilogue(const nyb_gemm_args *args, const nyb_strip *strip, __m256i *sums,
-                             uint32_t panels, uint32_t row, uint32_t count, int8_t *c) {
+                             uint32_t registers, bool pairs, uint32_t row, uint32_t count, int8_t *c) {
     for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
-        for (uint32_t p = 0; p < panels; p++) {
-            __m256i *sum = &sums[i * panels + p];
-            *sum = _mm256_add_epi32(*sum, _mm256_set1_epi32(args->row_bias[row + i]));
+        const __m256i bias = _mm256_set1_epi32(args->row_bias[row + i]);
+        for (uint32_t r = 0; r < registers; r++) {
+            __m256i *sum = &sums[i * registers + r];
+            *sum = _mm256_add_epi32(*sum, pairs ? nyb_even_lanes(bias) : bias);
         }
     }
-    for (uint32_t p = 0; p < panels; p++, c += NYB_LANES) {
-        switch (strip->scaling[p]) {
-        case NYB_SCALING_PLAIN:
-            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_PLAIN);
-            break;
-        case NYB_SCALING_SIGNED:
-            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_SIGNED);
-            break;
-        default:
-            nyb_x86_finish(args, strip, p, sums + p, panels, count, c, NYB_SCALING_WIDE);
-        }
+    if (pairs) {
+        nyb_x86_finish_any(args, strip, 0, sums, registers, count, c, true);
+        return;
+    }
+    for (uint32_t p = 0; p < registers; p++, c += NYB_LANES) {
+        nyb_x86_finish_any(args, strip, p, sums + p, registers, count, c, false);
     }
 }
 
 // Rows of the next tile: as many as there can be, but the last two share what is left. Even, so that there
-// may be a row less.
+// may be a row less; the last one then stands for it.
 NYB_INLINE uint32_t nyb_tile_height(uint32_t left, uint32_t rows) {
     const uint32_t height = left >= 2 * rows ? rows : (left > rows ? (left + 1) / 2 : left);
     return height + height % 2;
 }
 
-static nyb_strip nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g, uint32_t n,
-                               uint32_t panels) {
+// The strip of `panels` from column n on.
+static void nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g, uint32_t n, uint32_t panels,
+                          bool pairs, nyb_strip *s) {
     const uint32_t left = args->columns - n;
-    nyb_strip s;
-    s.panel_bytes = (size_t)nyb_panel_bytes(args->depth, g->bits, NYB_LANES, 4);
-    s.weights = args->weights + n / NYB_LANES * s.panel_bytes;
+    s->panel_bytes = (size_t)nyb_panel_bytes(args->depth, g->bits, NYB_LANES, 4);
+    s->weights = args->weights + n / NYB_LANES * s->panel_bytes;
     const uint32_t groups = args->scale_group ? (args->depth + args->scale_group - 1) / args->scale_group : 0;
-    s.panel_factors = (size_t)groups * NYB_LANES;
-    s.factors = groups ? args->factors + n / NYB_LANES * s.panel_factors : NULL;
-    s.columns = left < NYB_LANES * panels ? left : NYB_LANES * panels;
-    s.narrow = nyb_narrow_of(&args->output);
+    s->panel_factors = (size_t)groups * NYB_LANES;
+    s->factors = groups ? args->factors + n / NYB_LANES * s->panel_factors : NULL;
+    s->columns = left < NYB_LANES * panels ? left : NYB_LANES * panels;
+    s->narrow = nyb_narrow_of(&args->output);
     for (uint32_t p = 0; p < panels; p++, n += NYB_LANES) {
-        s.start[p] = nyb_load256(args->bias + n);
+        s->start[p] = nyb_load256(args->bias + n);
         if (g->shifted) {
-            s.start[p] =
-                _mm256_sub_epi32(s.start[p], _mm256_slli_epi32(nyb_load256(args->weight_sum + n), 7));
+            s->start[p] =
+                _mm256_sub_epi32(s->start[p], _mm256_slli_epi32(nyb_load256(args->weight_sum + n), 7));
         }
-        s.scale[p] =
-            nyb_scale8_of(nyb_load256(args->multiplier + n), nyb_load256(args->shift + n), &args->output);
-        s.scaling[p] = nyb_scaling_of(&s.scale[p], &args->output);
+        const __m256i multiplier = nyb_load256(args->multiplier + n), shift = nyb_load256(args->shift + n);
+        s->scale[p] = pairs ? nyb_scale_pairs_of(multiplier, shift, &args->output)
+                            : nyb_scale8_of(multiplier, shift, &args->output);
+        s->scaling[p] = nyb_scaling_of(&s->scale[p], &args->output);
     }
-    return s;
+    if (pairs) {
+        s->start[1] = _mm256_cvtepu32_epi64(_mm256_extracti128_si256(s->start[0], 1));
+        s->start[0] = _mm256_cvtepu32_epi64(_mm256_castsi256_si128(s->start[0]));
+    }
 }
 
 // The epilogue of one row, all panels at once.
@@ -176,8 +204,9 @@ static void nyb_x86_run_row(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
         const uint32_t left = args->columns - n;
         const uint32_t doublings = left > 3 * NYB_LANES ? 2 : (left > NYB_LANES ? 1 : 0);
         panels = 1u << doublings;
-        const nyb_strip strip = nyb_x86_strip(args, g, n, panels);
-        g->row[doublings](args, &strip, args->a, 1, sums);
+        nyb_strip strip;
+        nyb_x86_strip(args, g, n, panels, false, &strip);
+        g->row[doublings](args, &strip, args->a, sums);
         nyb_scaling scaling = strip.scaling[0];
         for (uint32_t p = 1; p < panels; p++) {
             scaling = strip.scaling[p] > scaling ? strip.scaling[p] : scaling;
@@ -205,18 +234,30 @@ static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
     uint32_t panels, done;
     for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
         panels = args->columns - n > NYB_LANES ? g->panels : 1;
-        const nyb_strip strip = nyb_x86_strip(args, g, n, panels);
+        const uint32_t registers = g->pairs ? 2 : panels;
+        nyb_strip strip;
+        nyb_x86_strip(args, g, n, panels, g->pairs, &strip);
         for (uint32_t m = 0; m < args->rows; m += done) {
             const uint8_t *const *a = args->a + m;
             const uint32_t rows = args->rows - m;
             for (done = 0; done < rows && done + g->rows <= NYB_SUM_ROWS;) {
                 const uint32_t left = rows - done;
                 const uint32_t height = nyb_tile_height(left, g->rows);
-                const uint32_t count = height < left ? height : left;
-                g->tile[panels - 1][height / 2 - 1](args, &strip, a + done, count, sums + done * panels);
-                done += count;
+                const nyb_tile_fn tile = g->tile[panels - 1][height / 2 - 1];
+                if (height <= left) {
+                    tile(args, &strip, a + done, sums + done * registers);
+                    done += height;
+                } else {
+                    const uint8_t *some[NYB_TILE_ROWS];
+                    NYB_EACH (i, NYB_TILE_ROWS) {
+                        some[i] = a[done + ((uint32_t)i < left ? (uint32_t)i : left - 1)];
+                    }
+                    tile(args, &strip, some, sums + done * registers);
+                    done = rows;
+                }
             }
-            nyb_x86_epilogue(args, &strip, sums, panels, m, done, args->c + m * args->c_stride + n);
+            nyb_x86_epilogue(args, &strip, sums, registers, g->pairs, m, done,
+                             args->c + m * args->c_stride + n);
         }
     }
 }
