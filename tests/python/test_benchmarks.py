@@ -131,11 +131,21 @@ def run(exact: Mapping[str, bool]) -> report.Report:
 
 def test_ratios_to_the_best_peers() -> None:
     lines = report.ratio_table(run({"openvino": False, "litert": True})).splitlines()
-    assert "| nybble: best exact or float | 3.00 litert | 2.00 ort_float | 2.45 |" in lines
-    assert "| nybble: best of any kind | 2.00 openvino | 2.00 ort_float | 2.00 |" in lines
-    assert "| nybble: litert | 3.00 | 3.00 | 3.00 |" in lines
+    assert "| nybble: best exact or float | 3.00 litert | 2.00 ort_float | 2.45 | 2.00 |" in lines
+    assert "| nybble: best of any kind | 2.00 openvino | 2.00 ort_float | 2.00 | 2.00 |" in lines
+    assert "| nybble: litert | 3.00 | 3.00 | 3.00 | 3.00 |" in lines
     exact = report.ratio_table(run({"openvino": True})).splitlines()
-    assert "| nybble: best exact or float | 2.00 openvino | 2.00 ort_float | 2.00 |" in exact
+    assert "| nybble: best exact or float | 2.00 openvino | 2.00 ort_float | 2.00 | 2.00 |" in exact
+
+
+def test_prepacked_rows_count_where_they_are_faster() -> None:
+    measured = run({"openvino": False})
+    networks = {
+        "a": {**measured.networks["a"], "nybble+prepack": figures(0.5, 0.5, 0.5)},
+        "b": {**measured.networks["b"], "nybble+prepack": figures(4, 4, 4)},
+    }
+    table = report.ratio_table(report.Report("today", False, {}, measured.exact, networks))
+    assert "| nybble or prepacked: best of any kind | 4.00 openvino | 2.00 ort_float | 2.83 | 2.00 |" in table
 
 
 def test_rows_that_saturate_are_marked() -> None:
@@ -143,7 +153,7 @@ def test_rows_that_saturate_are_marked() -> None:
 
 
 def test_own_rows_are_compared_with_the_plain_one() -> None:
-    assert "| nybble+w4 | 2.00 | 1.00 | 1.41 |" in report.own_table(run({}))
+    assert "| nybble+w4 | 2.00 | 1.00 | 1.41 | 1.00 |" in report.own_table(run({}))
 
 
 def test_several_threads_are_measured_by_the_wall_clock() -> None:
