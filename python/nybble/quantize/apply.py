@@ -22,6 +22,7 @@ from ..graph import (
 from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
+from .group_weights import group_weights
 from .observe import Range, range_of
 from .parameters import (
     WEIGHT_TYPES,
@@ -29,6 +30,7 @@ from .parameters import (
     quantized,
     quantized_bias,
     quantized_weights,
+    smallest_scales,
     weight_scales,
 )
 from .recipe import Recipe, has_weights
@@ -78,7 +80,7 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) ->
     for node in graph.nodes:
         node = replace(node, op=own_rounding(node.op))
         if has_weights(node):
-            node = _quantized_layer(graph, tensors, node, bits[node.outputs[0]])
+            node = _quantized_layer(graph, tensors, node, bits[node.outputs[0]], recipe.group)
         nodes.append(node)
     return graph.rebuilt(nodes, tensors)
 
@@ -88,7 +90,9 @@ def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
     return replace(tensor, dtype=DType.INT8, quantization=quantization, data=data)
 
 
-def _quantized_layer(graph: Graph, tensors: dict[str, Tensor], node: Node, bits: int) -> Node:
+def _quantized_layer(
+    graph: Graph, tensors: dict[str, Tensor], node: Node, bits: int, group: int | None
+) -> Node:
     """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
     constants = [graph.tensors[name] for name in node.inputs[1:] if name]
     if any(tensor.data is None for tensor in constants):
@@ -97,9 +101,16 @@ def _quantized_layer(graph: Graph, tensors: dict[str, Tensor], node: Node, bits:
     axis = OUTPUT_AXIS[type(node.op)]
     bias = data[1] if len(data) > 1 else None
     input_scale = tensors[node.inputs[0]].scale
-    scales = weight_scales(data[0], bits, axis, input_scale, bias)
-    values = quantized_weights(data[0], scales, bits, axis)
-    quantization = Quantization(tuple(float(s) for s in scales), (0,) * scales.size, axis)
+    groups = None
+    if group is not None and bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected):
+        rows = data[0].reshape(len(data[0]), -1).astype(np.float64)
+        smallest = np.zeros(len(rows)) if bias is None else smallest_scales(bias, input_scale)
+        integers, scales, groups = group_weights(rows, bits, group, smallest)
+        values = integers.reshape(data[0].shape)
+    else:
+        scales = weight_scales(data[0], bits, axis, input_scale, bias)
+        values = quantized_weights(data[0], scales, bits, axis)
+    quantization = Quantization(tuple(float(s) for s in scales), (0,) * scales.size, axis, groups)
     name = fresh(tensors, f"{constants[0].name}/int{bits}")
     tensors[name] = Tensor(name, WEIGHT_TYPES[bits], values.shape, quantization, values)
     inputs = [node.inputs[0], name]

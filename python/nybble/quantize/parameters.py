@@ -41,6 +41,11 @@ def quantized(values: Array, quantization: Quantization, dtype: DType) -> Array:
     return result
 
 
+def smallest_scales(bias: Array, input_scale: float) -> Float64:
+    """The scales [channels] of weights with which biases take half of the accumulator."""
+    return np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT)
+
+
 def weight_scales(
     weights: Array, bits: int, axis: int, input_scale: float, bias: Array | None
 ) -> npt.NDArray[np.float32]:
@@ -53,7 +58,7 @@ def weight_scales(
     largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0)
     scales = largest / WEIGHT_TYPES[bits].highest
     if bias is not None:
-        scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT))
+        scales = np.maximum(scales, smallest_scales(bias, input_scale))
     rounded: npt.NDArray[np.float32] = scales.astype(np.float32)
     rounded[rounded == 0] = 1
     return rounded
