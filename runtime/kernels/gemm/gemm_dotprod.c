@@ -1,40 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64 with 8-bit dot products (sdot): a lane of 4 activations against the 4 bytes of each of 4 channels.
-#include "kernels/gemm/panel_neon.h"
+#include "kernels/gemm/panel_dotprod.h"
 
 // A tile is 8 rows of one panel, or one row of 4 panels.
 enum { ROWS = 8, PANELS = 4, ACCUMULATORS = 8 };
-
-NYB_INLINE int32x4_t dot_lane(int32x4_t c, int8x16_t w, int8x16_t a, const int lane) {
-    switch (lane) {
-    case 0:
-        return vdotq_laneq_s32(c, w, a, 0);
-    case 1:
-        return vdotq_laneq_s32(c, w, a, 1);
-    case 2:
-        return vdotq_laneq_s32(c, w, a, 2);
-    default:
-        return vdotq_laneq_s32(c, w, a, 3);
-    }
-}
-
-// Adds the products of 4 * quads activations of each row, `at` bytes into it, with each panel's weights.
-NYB_INLINE void add_products(int32x4_t (*acc)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                             size_t panel_bytes, const nyb_gemm_tile tile, const int bits, const int quads) {
-    const int planes = 8 / bits;
-    NYB_EACH (n, tile.panels) {
-        int8x16_t v[4][2];
-        NYB_EACH (j, quads / planes)
-            nyb_panel_unpack(v + planes * j, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES * j, bits);
-        NYB_EACH (i, tile.rows) {
-            const int8x16_t x = nyb_panel_read(a[i] + at, quads);
-            NYB_EACH (p, quads) {
-                NYB_EACH (q, 2)
-                    acc[i + n][q] = dot_lane(acc[i + n][q], v[p][q], x, p);
-            }
-        }
-    }
-}
 
 NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
                          const nyb_gemm_tile tile, const int bits) {
@@ -57,13 +26,13 @@ NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels
     for (uint32_t s = 0; s < args->segments; s++, at += gap) {
         uint32_t quads = steps * (uint32_t)planes;
         for (; quads >= 4; quads -= 4, at += 16, w += NYB_PANEL_STEP_BYTES * 4 / planes)
-            add_products(acc, a, at, w, panel_bytes, tile, bits, 4);
+            nyb_dot_products(acc, a, at, w, panel_bytes, tile, bits, 4);
         if (planes <= 2 && quads >= 2) {
-            add_products(acc, a, at, w, panel_bytes, tile, bits, 2);
+            nyb_dot_products(acc, a, at, w, panel_bytes, tile, bits, 2);
             quads -= 2, at += 8, w += NYB_PANEL_STEP_BYTES * 2 / planes;
         }
         if (planes == 1 && quads > 0) {
-            add_products(acc, a, at, w, panel_bytes, tile, bits, 1);
+            nyb_dot_products(acc, a, at, w, panel_bytes, tile, bits, 1);
             at += 4, w += NYB_PANEL_STEP_BYTES;
         }
     }
