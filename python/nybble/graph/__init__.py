@@ -2,7 +2,7 @@
 """The network as data: tensors, nodes and their quantization."""
 
 from .errors import Blocker, ModelError, QuantizationError, UnsupportedError, grouped
-from .evaluate import evaluate, evaluate_outputs
+from .evaluate import evaluate, evaluate_batches, evaluate_outputs
 from .graph import Graph, GraphError, Node, Port, Tensor, constant
 from .operator import Array, Lowered, Operator
 from .quantization import DType, Quantization, Rounding, ScaleGroups
@@ -26,6 +26,7 @@ __all__ = [
     "UnsupportedError",
     "constant",
     "evaluate",
+    "evaluate_batches",
     "evaluate_outputs",
     "grouped",
 ]

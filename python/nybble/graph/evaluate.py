@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
-from .graph import Graph, Node
+import numpy as np
+
+from .graph import Graph, GraphError, Node
 from .operator import Array
+
+#: Bytes that the tensors of the samples run at a time may take.
+MEMORY = 128 << 20
 
 
 def evaluate(graph: Graph, inputs: Sequence[Array], *, real: bool = False) -> dict[str, Array]:
@@ -22,6 +27,98 @@ def evaluate_outputs(graph: Graph, inputs: Sequence[Array], *, real: bool = Fals
     """The graph's outputs only."""
     values = evaluate(graph, inputs, real=real)
     return [values[port.tensor] for port in graph.outputs]
+
+
+def evaluate_batches(
+    graph: Graph,
+    samples: Sequence[Array],
+    *,
+    size: int = 64,
+    keep: Collection[str] | None = None,
+    memory: int = MEMORY,
+) -> Iterator[dict[str, Array]]:
+    """The float network (Operator.real) on many samples, some at a time, in order.
+
+    samples: one array [N, *shape] per graph input. Yields for up to ``size`` samples the tensors named by
+    ``keep`` (all that are computed, inputs included, where it is None), [B, *shape] each; fewer samples at a time
+    where the tensors that are alive would take more than ``memory`` bytes, but at least one. Each sample's numbers
+    are those of ``evaluate``, whatever the samples beside it.
+
+    Raises ValueError where the samples do not fit the inputs, KeyError where ``keep`` names a tensor that is not
+    computed.
+    """
+    if len(samples) != len(graph.inputs):
+        raise ValueError(f"expected samples for {len(graph.inputs)} inputs, found {len(samples)}")
+    counts = {len(array) for array in samples}
+    if len(counts) != 1 or size < 1:
+        raise ValueError(f"expected as many samples for every input, found {sorted(counts)}")
+    computed = {port.tensor for port in graph.inputs} | graph.producers().keys()
+    wanted = computed if keep is None else set(keep)
+    if not wanted <= computed:
+        raise KeyError(f"{graph.name}: computes no tensor {min(wanted - computed)!r}")
+    last = _last_readers(graph, wanted)
+    size = max(1, min(size, memory // max(_peak(graph, last, wanted), 1)))
+    constants = {n: t.data for n, t in graph.tensors.items() if t.data is not None}
+    for first in range(0, counts.pop(), size):
+        values = {
+            port.tensor: array[first : first + size]
+            for port, array in zip(graph.inputs, samples, strict=True)
+            if port.tensor in last or port.tensor in wanted
+        }
+        count = len(samples[0][first : first + size])
+        for i, node in enumerate(graph.nodes):
+            if not any(name in last or name in wanted for name in node.outputs):
+                continue
+            values.update(zip(node.outputs, _run(graph, node, values, constants, count), strict=True))
+            for name in (*node.inputs, *node.outputs):
+                if last.get(name, i) == i and name not in wanted:
+                    values.pop(name, None)
+        yield values
+
+
+def _last_readers(graph: Graph, wanted: set[str]) -> dict[str, int]:
+    """The number of the last node that needs each tensor, for those on the way to ``wanted`` ones."""
+    last: dict[str, int] = {}
+    for i, node in reversed(list(enumerate(graph.nodes))):
+        if any(name in last or name in wanted for name in node.outputs):
+            for name in node.inputs:
+                last.setdefault(name, i)
+    return last
+
+
+def _peak(graph: Graph, last: dict[str, int], wanted: set[str]) -> int:
+    """The largest number of bytes that one sample's tensors take at a time."""
+    alive = {port.tensor for port in graph.inputs}
+    peak = 0
+    for i, node in enumerate(graph.nodes):
+        alive.update(node.outputs)
+        # What an operator computes besides counts as one more of its outputs.
+        needed = sum(graph.tensors[name].size for name in alive) + sum(t.size for t in graph.outputs_of(node))
+        peak = max(peak, needed)
+        alive = {name for name in alive if name in wanted or last.get(name, -1) > i}
+    return 4 * peak
+
+
+def _run(
+    graph: Graph, node: Node, values: dict[str, Array], constants: dict[str, Array], count: int
+) -> list[Array]:
+    """The outputs of a node for all samples at once, or one sample after the other."""
+    inputs, names = graph.inputs_of(node), [name for name in node.inputs if name]
+    computed = any(name in values for name in names)
+    op = node.op.batched(inputs) if computed else None
+    if op is not None:
+        results = op.real([values[name] if name in values else constants[name] for name in names])
+    else:
+        each = [
+            node.op.real([values[name][i] if name in values else constants[name] for name in names])
+            for i in range(count)
+        ]
+        results = [np.stack(parts) for parts in zip(*each, strict=True)]
+    shapes = [(count, *tensor.shape) for tensor in graph.outputs_of(node)]
+    for result, shape in zip(results, shapes, strict=True):
+        if result.size != np.prod(shape, dtype=np.int64):
+            raise GraphError(f"{node.label}: computed {result.shape}, expected {shape}")
+    return [result.reshape(shape) for result, shape in zip(results, shapes, strict=True)]
 
 
 def _walk(graph: Graph, inputs: Sequence[Array], real: bool) -> dict[str, Array]:

@@ -54,6 +54,14 @@ class Operator(ABC):
         """The meaning before quantization, in float32."""
         raise NotImplementedError(f"{self.name} has no meaning on real numbers")
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        """An operator whose ``real`` takes many samples at once; None where there is none.
+
+        Every input that is not a constant then is [samples, *shape], and the results hold the elements of
+        [samples, *shape] in this order.
+        """
+        return None
+
     @abstractmethod
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         """The operator as the file stores it; raises ValueError with the reason where it cannot be."""

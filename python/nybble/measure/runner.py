@@ -12,7 +12,7 @@ import numpy as np
 
 from ..convert import convert_graph, import_model
 from ..emit import schema
-from ..graph import Array, DType, Graph, Tensor, evaluate_outputs
+from ..graph import Array, DType, Graph, Tensor, evaluate_batches
 from ..graph import Port as GraphPort
 from ..session import Port, Session, load_nyb
 from .metadata import Preprocessing, read_metadata
@@ -78,8 +78,9 @@ class FloatRunner:
                 raise TypeError(
                     f"{self.name}: input {port.name!r}: expected {port.dtype}, found {array.dtype}"
                 )
-        answers = [evaluate_outputs(self.graph, sample, real=True) for sample in zip(*inputs, strict=True)]
-        return [np.stack(column) for column in zip(*answers, strict=True)]
+        names = [port.tensor for port in self.graph.outputs]
+        batches = list(evaluate_batches(self.graph, inputs, keep=names))
+        return [np.concatenate([batch[name] for batch in batches]) for name in names]
 
 
 class SessionRunner:

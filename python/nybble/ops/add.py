@@ -53,6 +53,12 @@ def broadcast_shape(inputs: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple(np.broadcast_shapes(*(t.shape for t in inputs)))
 
 
+def same_rank(inputs: Sequence[Tensor]) -> bool:
+    """Whether an axis of samples in front of all computed inputs leaves broadcasting as it is."""
+    rank = max(len(t.shape) for t in inputs)
+    return all(t.data is not None or len(t.shape) == rank for t in inputs)
+
+
 @dataclass(frozen=True)
 class Combination(Operator):
     """Two tensors brought to one scale and combined element by element, with a fused activation."""
@@ -69,6 +75,9 @@ class Combination(Operator):
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [broadcast_shape(inputs[:2])]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self if same_rank(inputs) else None
 
     def _constants(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[tuple[int, int], ...]:
         twice = 2.0 * max(np.float64(inputs[0].scale), np.float64(inputs[1].scale))

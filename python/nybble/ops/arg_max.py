@@ -39,6 +39,9 @@ class ArgMax(Operator):
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.asarray(arrays[0].argmax(axis=self.axis), np.float32)]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return ArgMax(self.axis + 1)
+
     def _require(self, x: Tensor, y: Tensor) -> None:
         require_int8(x)
         if y.dtype not in (DType.INT32, DType.INT64):

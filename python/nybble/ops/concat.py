@@ -56,6 +56,9 @@ class Concat(Operator):
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.concatenate(arrays, self.axis)]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Concat(self.axis + 1) if all(t.data is None for t in inputs) else None
+
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         _require_one_quantization(inputs, outputs[0])
         return Lowered("Concat", {"axis": self.axis}, tuple(range(len(inputs))))
@@ -83,6 +86,9 @@ class Pack(Operator):
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.stack(arrays, self.axis)]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Pack(self.axis + 1) if all(t.data is None for t in inputs) else None
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         _require_one_quantization(inputs, outputs[0])

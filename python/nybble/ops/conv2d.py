@@ -22,9 +22,13 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
+from .exact import Float64, grid, integer_product, product_bits
 from .requantize import finish, output_fields, requantize, require_int8
 from .weights import Weights, accumulate, fold, require_weights
 from .window import Window
+
+#: Elements of patches that the real convolution makes at a time (8 bytes each).
+_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -72,18 +76,39 @@ class Conv2d(Operator):
         return [finish(scaled, outputs[0], self.activation)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        x, w = arrays[0], arrays[1]
-        patches = self.window.patches(x, 0.0)
-        per_group, n = patches.shape[-1] // self.groups, w.shape[0] // self.groups
+        w, bias = arrays[1], arrays[2] if len(arrays) > 2 else None
+        x = arrays[0].reshape(-1, *arrays[0].shape[-3:])
+        out_h, out_w = self.window.output(x.shape[1], x.shape[2])
+        k, n = w[0].size, w.shape[0] // self.groups
+        bits = product_bits(k)
+        weights, exponents = grid(w.reshape(w.shape[0], k), bits[1], (1,))
+        columns = weights.reshape(self.groups, n, k).transpose(0, 2, 1)
+        y = np.empty((len(x), out_h, out_w, w.shape[0]), np.float32)
+        images = max(_AT_ONCE // (out_h * out_w * k), 1)
+        rows = out_h if images > 1 else max(_AT_ONCE // (out_w * k), 1)
+        for i in range(0, len(x), images):
+            integers, exponent = grid(x[i : i + images], bits[0], (1, 2, 3))
+            patches = self.window.patches(integers, 0.0)
+            for row in range(0, out_h, rows):
+                part = self._sums(patches[:, row : row + rows], columns)
+                part *= np.ldexp(1.0, exponent + exponents[:, 0])
+                if bias is not None:
+                    part += bias
+                y[i : i + images, row : row + rows] = part
+        return [self.activation.real(y)]
+
+    def _sums(self, patches: Array, columns: Float64) -> Float64:
+        """[batch, rows, out_width, outputs] of integers; columns: the weights [groups, k, outputs / groups]."""
+        channels = patches.shape[-1] // self.groups
         parts = []
-        for g in range(self.groups):
-            rows = patches[..., g * per_group : (g + 1) * per_group]
-            flat = rows.reshape(*rows.shape[:3], -1)
-            parts.append(flat @ w[g * n : (g + 1) * n].reshape(n, -1).T)
-        y = np.concatenate(parts, axis=-1)
-        if len(arrays) > 2:
-            y = y + arrays[2]
-        return [self.activation.real(y.astype(np.float32))]
+        for g, weights in enumerate(columns):
+            flat = patches[..., g * channels : (g + 1) * channels].reshape(-1, weights.shape[0])
+            parts.append(integer_product(flat, weights))
+        y = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return y.reshape(*patches.shape[:3], -1)
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         require_int8(inputs[0], outputs[0])

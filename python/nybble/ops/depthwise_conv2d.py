@@ -62,11 +62,17 @@ class DepthwiseConv2d(Operator):
         return [finish(scaled, outputs[0], self.activation)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        patches = self.window.patches(arrays[0], 0.0)
-        y = np.einsum("bhwijc,ijc->bhwc", patches, arrays[1][0])
-        if len(arrays) > 2:
-            y = y + arrays[2]
-        return [self.activation.real(y.astype(np.float32))]
+        x, w = arrays[0].reshape(-1, *arrays[0].shape[-3:]), arrays[1][0]
+        y = np.empty((len(x), *self.window.output(x.shape[1], x.shape[2]), x.shape[3]), np.float32)
+        for image, sums in zip(x, y, strict=True):
+            # One tap after the other: float32 rounds each step, in this order everywhere.
+            sums[:] = arrays[2] if len(arrays) > 2 else 0
+            for i, j, tap in self.window.taps(image[None], 0.0):
+                sums += tap[0] * w[i, j]
+        return [self.activation.real(y)]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         require_int8(inputs[0], outputs[0])

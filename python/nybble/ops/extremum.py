@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Tensor
-from .add import broadcast_shape
+from .add import broadcast_shape, same_rank
 from .requantize import require_int8
 
 
@@ -28,6 +28,9 @@ class _Extremum(Operator):
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [broadcast_shape(inputs[:2])]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self if same_rank(inputs) else None
 
     def _require(self, *tensors: Tensor) -> None:
         require_int8(*tensors)

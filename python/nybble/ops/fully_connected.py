@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
+from .exact import exact_matmul
 from .requantize import finish, output_fields, requantize, require_int8
 from .threshold import equal_requantization
 from .weights import Weights, accumulate, fold, require_weights
@@ -83,12 +84,15 @@ class FullyConnected(Operator):
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         x, w = arrays[0], arrays[1]
-        y = x.reshape(-1, w.shape[1]) @ w.T
+        y = exact_matmul(x.reshape(-1, w.shape[1]), w.T)
         if len(arrays) > 2:
-            y = y + arrays[2]
+            y += arrays[2]
         if self.keep_dimensions:
             y = y.reshape(*x.shape[:-1], w.shape[0])
         return [self.activation.real(y.astype(np.float32))]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self if all(t.data is not None for t in inputs[1:]) else None
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         require_int8(inputs[0], outputs[0])

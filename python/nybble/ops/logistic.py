@@ -28,8 +28,11 @@ import numpy.typing as npt
 
 from ..graph import Array, Tensor
 from . import fixedpoint
+from .exact import exp, rounded_once, tanh
 from .lookup import Lookup, domain
 from .requantize import require_int8
+
+_EXP, _TANH = rounded_once(exp), rounded_once(tanh)
 
 _INTEGER_BITS = 4
 
@@ -66,7 +69,7 @@ class Logistic(_Sigmoid):
         return fixedpoint.logistic(raw, _INTEGER_BITS)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [np.float32(1) / (np.float32(1) + np.exp(-arrays[0]))]
+        return [np.float32(1) / (np.float32(1) + _EXP(-arrays[0]))]
 
 
 @dataclass(frozen=True)
@@ -79,4 +82,4 @@ class Tanh(_Sigmoid):
         return fixedpoint.tanh(raw, _INTEGER_BITS)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [np.tanh(arrays[0])]
+        return [_TANH(arrays[0])]

@@ -27,6 +27,9 @@ class Lookup(Operator):
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [inputs[0].shape]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
+
     def _bytes(self, x: Tensor, y: Tensor) -> Array:
         for tensor in (x, y):
             if tensor.dtype not in (DType.INT8, DType.UINT8):

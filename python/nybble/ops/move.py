@@ -75,6 +75,9 @@ class Slice(Move):
         except IndexError as error:
             raise ValueError(f"the index {self.index} does not fit an input {x.shape}") from error
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Slice(((None, None, 1), *self.index))
+
 
 @dataclass(frozen=True)
 class Transpose(Move):
@@ -86,6 +89,9 @@ class Transpose(Move):
         if sorted(self.order) != list(range(x.ndim)):
             raise ValueError(f"the order {self.order} does not fit an input {x.shape}")
         return x.transpose(self.order)
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Transpose((0, *(1 + axis for axis in self.order)))
 
 
 @dataclass(frozen=True)

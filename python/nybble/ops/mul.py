@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
-from .add import broadcast_shape
+from .add import broadcast_shape, same_rank
 from .requantize import (
     finish,
     output_fields,
@@ -42,6 +42,9 @@ class Mul(Operator):
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [broadcast_shape(inputs[:2])]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self if same_rank(inputs) else None
 
     def _multiplier(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[int, int]:
         real = np.float32 if self.single_precision else np.float64

@@ -35,6 +35,9 @@ class Pad(Operator):
             raise ValueError(f"expected borders of at least 0, found {borders}")
         return [tuple(b + n + a for b, n, a in zip(self.before, x, self.after, strict=True))]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Pad((0, *self.before), (0, *self.after))
+
     def _padded(self, x: Array, value: float) -> Array:
         borders = list(zip(self.before, x.shape, self.after, strict=True))
         y = np.full([b + n + a for b, n, a in borders], value, x.dtype)

@@ -43,6 +43,13 @@ class _Pool2d(Operator):
             raise ValueError(f"expected an input of 4 dimensions, found {x}")
         return [(x[0], *self.window.output(x[1], x[2]), x[3])]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
+
+    def _images(self, x: Array) -> Array:
+        """[images, height, width, channels] of x, which may have one more leading axis."""
+        return x.reshape(-1, *x.shape[-3:])
+
     def _require_same(self, x: Tensor, y: Tensor) -> None:
         require_int8(x, y)
         if x.quantized != y.quantized:
@@ -60,10 +67,16 @@ class AveragePool2d(_Pool2d):
     rounding: AverageRounding = AverageRounding.AWAY
 
     def _sums(self, x: Array) -> tuple[Array, Array]:
+        """(sum over the window, number of positions in it), one position after the other."""
         wide = x.astype(np.float64 if x.dtype.kind == "f" else np.int64)
-        total = self.window.patches(wide, 0).sum(axis=(3, 4))
-        count = self.window.patches(np.ones_like(wide), 0).sum(axis=(3, 4))
-        return total, count
+        inside = np.ones((1, *x.shape[1:3], 1), wide.dtype)
+        totals = []
+        for values in (wide, inside):
+            total = np.zeros((len(values), *self.window.output(*x.shape[1:3]), values.shape[3]), wide.dtype)
+            for _, _, tap in self.window.taps(values, 0):
+                total += tap
+            totals.append(total)
+        return totals[0], totals[1]
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
@@ -78,7 +91,7 @@ class AveragePool2d(_Pool2d):
         return [np.clip(mean, low, high).astype(np.int8)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        total, count = self._sums(arrays[0])
+        total, count = self._sums(self._images(arrays[0]))
         return [self.activation.real((total / count).astype(np.float32))]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
@@ -99,7 +112,11 @@ class MaxPool2d(_Pool2d):
         return [np.clip(largest, low, high).astype(np.int8)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [self.activation.real(self.window.patches(arrays[0], -np.inf).max(axis=(3, 4)))]
+        taps = self.window.taps(self._images(arrays[0]), -np.inf)
+        largest = next(taps)[2].copy()
+        for _, _, tap in taps:
+            np.maximum(largest, tap, out=largest)
+        return [self.activation.real(largest)]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         self._require_same(inputs[0], outputs[0])

@@ -26,10 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, Tensor
+from . import exact
+from .exact import rounded_once
 from .lookup import Lookup, domain
 
 Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -48,16 +49,10 @@ class Function(enum.Enum):
     SOFTPLUS = "SOFTPLUS"
 
 
-def _rounded(function: Callable[[Float64], Float64]) -> Callable[[Float32], Float32]:
-    """A function of doubles as a function of float32 that rounds once."""
-    return lambda x: function(x.astype(np.float64)).astype(np.float32)
-
-
-_EXP = _rounded(np.exp)
-_LOG = _rounded(np.log)
-_TANH = _rounded(np.tanh)
-_ERF = _rounded(np.vectorize(math.erf, otypes=[np.float64]))
-_ERFC = _rounded(np.vectorize(math.erfc, otypes=[np.float64]))
+_EXP = rounded_once(exact.exp)
+_LOG = rounded_once(exact.log)
+_TANH = rounded_once(exact.tanh)
+_ERFC = rounded_once(exact.erfc)
 
 
 def _gelu_tanh(x: Float32) -> Float32:
@@ -76,8 +71,8 @@ _FUNCTIONS: Mapping[Function, Callable[[Float32], Float32]] = {
     Function.GELU: lambda x: _HALF * x * _ERFC(x * np.float32(-math.sqrt(0.5))),
     Function.GELU_TANH: _gelu_tanh,
     # Of ONNX alone: no reference of TensorFlow Lite.
-    Function.ERF: _ERF,
-    Function.SOFTPLUS: _rounded(lambda x: np.logaddexp(0.0, x)),
+    Function.ERF: rounded_once(exact.erf),
+    Function.SOFTPLUS: rounded_once(exact.softplus),
 }
 
 

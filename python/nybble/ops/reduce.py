@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
+from .exact import exact_sum
 from .requantize import (
     finish,
     output_fields,
@@ -82,7 +83,14 @@ class Sum(Operator):
         return [finish(scaled, outputs[0], Activation.NONE)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [np.asarray(arrays[0].sum(axis=self.axes, keepdims=self.keep_dims), np.float32)]
+        return [self._real_sum(arrays[0]).astype(np.float32)]
+
+    def _real_sum(self, x: Array) -> npt.NDArray[np.float64]:
+        total = exact_sum(x, self.axes)
+        return total if self.keep_dims else total.squeeze(self.axes)
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return replace(self, axes=tuple(1 + axis for axis in self.axes))
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         bias, multiplier, shift = self._constants(inputs[0], outputs[0])
@@ -110,4 +118,5 @@ class Mean(Sum):
         return (multiplier << more) // count, shift + more
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [np.asarray(arrays[0].mean(axis=self.axes, keepdims=self.keep_dims), np.float32)]
+        count = math.prod(arrays[0].shape[axis] for axis in self.axes)
+        return [(self._real_sum(arrays[0]) / count).astype(np.float32)]

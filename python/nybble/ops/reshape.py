@@ -31,6 +31,9 @@ class Reshape(Operator):
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [arrays[0].reshape(self.shape)]
 
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return Reshape((-1, *self.shape))
+
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         if inputs[0].dtype is not outputs[0].dtype:
             raise ValueError(f"expected one type, found {inputs[0].dtype} and {outputs[0].dtype}")

@@ -64,6 +64,11 @@ class Interpolation(NamedTuple):
     upper_weight: Array
 
 
+def _images(x: Array) -> Array:
+    """[images, height, width, channels] of x, which may have one more leading axis."""
+    return x.reshape(-1, *x.shape[-3:])
+
+
 @dataclass(frozen=True)
 class _Resize(Operator):
     size: tuple[int, int]
@@ -77,6 +82,9 @@ class _Resize(Operator):
         if min(self.size) < 1:
             raise ValueError(f"expected a size of at least 1, found {self.size}")
         return [(x[0], *self.size, x[3])]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
 
     def _scale(self, n: int, out: int) -> np.float32:
         if self.align_corners and out > 1:
@@ -116,7 +124,7 @@ class ResizeNearest(_Resize):
         return [self._resized(arrays[0])]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        return [self._resized(arrays[0])]
+        return [self._resized(_images(arrays[0]))]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         self._require_same(inputs[0], outputs[0])
@@ -186,7 +194,7 @@ class ResizeBilinear(_Resize):
         return [(np.sign(total) * ((np.abs(total) + half) >> (2 * FRACTION_BITS))).astype(np.int8)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
-        x = arrays[0]
+        x = _images(arrays[0])
         return [self._interpolated(x, *self._tables(x.shape, ResizeMethod.FLOAT32))]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:

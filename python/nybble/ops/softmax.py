@@ -23,8 +23,10 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Tensor
 from . import fixedpoint
+from .exact import exact_sum, exp, log, rounded_once
 from .requantize import require_int8
 
+_EXP, _LOG = rounded_once(exp), rounded_once(log)
 _DIFFERENCE_BITS = 5
 _ACCUMULATION_BITS = 12
 
@@ -43,6 +45,9 @@ class Softmax(Operator):
         if not shape or not 0 < shape[-1] <= _MAX_DEPTH:
             raise ValueError(f"expected 1 to {_MAX_DEPTH} elements along the last axis, found {shape}")
         return [shape]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
 
     def exponentials(self, x: Tensor) -> npt.NDArray[np.int32]:
         """e[d] for d = -255 .. 0, int32 [256]."""
@@ -70,8 +75,8 @@ class Softmax(Operator):
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         x = arrays[0] * np.float32(self.beta)
-        e = np.exp(x - x.max(axis=-1, keepdims=True))
-        return [(e / e.sum(axis=-1, keepdims=True)).astype(np.float32)]
+        e = _EXP(x - x.max(axis=-1, keepdims=True))
+        return [(e / exact_sum(e, (-1,))).astype(np.float32)]
 
     def _require(self, x: Tensor, y: Tensor) -> None:
         require_int8(x, y)
@@ -100,7 +105,10 @@ class LogSoftmax(Operator):
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         shifted = arrays[0] - arrays[0].max(axis=-1, keepdims=True)
-        return [shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))]
+        return [shifted - _LOG(exact_sum(_EXP(shifted), (-1,)))]
+
+    def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
+        return self
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         raise ValueError("log softmax has no integer form: end the network before it, or use softmax")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +54,32 @@ class Window:
         }
 
     def patches(self, x: Array, pad_value: float) -> Array:
-        """[batch, out_height, out_width, height, width, channels] of x [batch, height, width, channels]."""
+        """[batch, out_height, out_width, height, width, channels] of x [batch, height, width, channels], a view
+        that may not be written.
+        """
+        (dh, dw), (sh, sw) = self.dilation, self.stride
+        reach = (dh * (self.size[0] - 1) + 1, dw * (self.size[1] - 1) + 1)
+        self.output(x.shape[1], x.shape[2])
+        padded = self._padded(x, pad_value)
+        view = np.lib.stride_tricks.sliding_window_view(padded, reach, (1, 2))
+        return view[:, ::sh, ::sw, :, ::dh, ::dw].transpose(0, 1, 2, 4, 5, 3)
+
+    def taps(self, x: Array, pad_value: float) -> Iterator[tuple[int, int, Array]]:
+        """(row, column, view [batch, out_height, out_width, channels]) of each position in the window."""
         out_h, out_w = self.output(x.shape[1], x.shape[2])
-        padded = np.pad(x, ((0, 0), *self.padding, (0, 0)), constant_values=pad_value)
-        rows = np.arange(out_h)[:, None] * self.stride[0] + np.arange(self.size[0]) * self.dilation[0]
-        columns = np.arange(out_w)[:, None] * self.stride[1] + np.arange(self.size[1]) * self.dilation[1]
-        return padded[:, rows[:, None, :, None], columns[None, :, None, :], :]
+        padded = self._padded(x, pad_value)
+        for i in range(self.size[0]):
+            top = i * self.dilation[0]
+            rows = slice(top, top + (out_h - 1) * self.stride[0] + 1, self.stride[0])
+            for j in range(self.size[1]):
+                left = j * self.dilation[1]
+                columns = slice(left, left + (out_w - 1) * self.stride[1] + 1, self.stride[1])
+                yield i, j, padded[:, rows, columns]
+
+    def _padded(self, x: Array, pad_value: float) -> Array:
+        if self.padding == NO_PADDING:
+            return x
+        return np.pad(x, ((0, 0), *self.padding, (0, 0)), constant_values=pad_value)
 
 
 def same_padding(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..graph import Array, DType, Graph, QuantizationError, evaluate
+from ..graph import Array, DType, Graph, QuantizationError, evaluate_batches
 
 
 class Range(NamedTuple):
@@ -30,15 +30,15 @@ def range_of(array: Array) -> Range:
 def observe(graph: Graph, samples: Sequence[Array]) -> dict[str, Range]:
     """Minimum and maximum of every float32 tensor that is computed, inputs included, by name.
 
-    samples: per input an array [N, *shape]. One sample's activations are held at a time.
+    samples: per input an array [N, *shape]. The activations of some samples are held at a time
+    (evaluate_batches).
 
     Raises QuantizationError where a tensor becomes infinite or not a number.
     """
     ranges: dict[str, Range] = {}
-    for inputs in zip(*samples, strict=True):
-        for name, array in evaluate(graph, inputs, real=True).items():
-            tensor = graph.tensors[name]
-            if tensor.data is not None or tensor.dtype is not DType.FLOAT32:
+    for values in evaluate_batches(graph, samples):
+        for name, array in values.items():
+            if graph.tensors[name].dtype is not DType.FLOAT32:
                 continue
             if not np.all(np.isfinite(array)):
                 raise QuantizationError(f"{graph.name}: {name!r} is not finite on one of the samples")
