@@ -166,9 +166,9 @@ NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const
     tile_narrow(args, strip, a, sums, rows, panels, 2);
 }
 
-NYB_TILE(tile_w8, 2, 1)
-NYB_TILE(tile_w8, 4, 1)
-NYB_TILE(tile_w8, 6, 1)
+NYB_TILES(tile_w8, 2, 1, 2)
+NYB_TILES(tile_w8, 4, 1, 2)
+NYB_TILES(tile_w8, 6, 1, 2)
 NYB_TILE(row_w8, 1, 1)
 NYB_TILE(row_w8, 1, 2)
 NYB_TILE(row_w8, 1, 4)

@@ -25,9 +25,10 @@ typedef struct nyb_strip {
     nyb_narrow narrow;
 } nyb_strip;
 
-// Writes sums[row][panel] of a tile, or of one panel sums[row][2] whose neighbouring lanes are to be added.
+// Writes sums[row][panel] of tiles, one below the other, or of one panel sums[row][2] whose neighbouring
+// lanes are to be added.
 typedef void (*nyb_tile_fn)(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                            __m256i *sums);
+                            __m256i *sums, uint32_t tiles);
 
 // How one variant works.
 typedef struct nyb_x86_gemm {
@@ -40,12 +41,17 @@ typedef struct nyb_x86_gemm {
     nyb_tile_fn row[3];                                   // of 1, 2 and 4 panels; 1 row
 } nyb_x86_gemm;
 
-// A tile of constant size as a function of its own: within a larger one gcc spills the sums.
-#define NYB_TILE(name, rows, panels)                                                                         \
+// Tiles of constant size as a function of their own: within a larger one gcc spills the sums.
+// registers: of a row's sums.
+#define NYB_TILES(name, rows, panels, registers)                                                             \
     static __attribute__((noinline)) void name##_##rows##x##panels(                                          \
-        const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a, __m256i *sums) {         \
-        name(args, strip, a, sums, rows, panels);                                                            \
+        const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a, __m256i *sums,           \
+        uint32_t tiles) {                                                                                    \
+        for (; tiles > 0; tiles--, a += rows, sums += rows * registers) {                                    \
+            name(args, strip, a, sums, rows, panels);                                                        \
+        }                                                                                                    \
     }
+#define NYB_TILE(name, rows, panels) NYB_TILES(name, rows, panels, panels)
 
 NYB_INLINE int32_t nyb_load32(const uint8_t *p) {
     int32_t value;
@@ -149,6 +155,16 @@ NYB_INLINE uint32_t nyb_tile_height(uint32_t left, uint32_t rows) {
     return height + height % 2;
 }
 
+// The largest tiles that come next, as many as the sums have room for behind `done` rows; one at least.
+NYB_INLINE uint32_t nyb_tile_count(uint32_t left, uint32_t rows, uint32_t done) {
+    uint32_t count = 1;
+    for (left -= rows; (left == rows || left >= 2 * rows) && done + (count + 1) * rows <= NYB_SUM_ROWS;
+         left -= rows) {
+        count++;
+    }
+    return count;
+}
+
 // The strip of `panels` from column n on.
 static void nyb_x86_strip(const nyb_gemm_args *args, const nyb_x86_gemm *g, uint32_t n, uint32_t panels,
                           bool pairs, nyb_strip *s) {
@@ -206,7 +222,7 @@ static void nyb_x86_run_row(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
         panels = 1u << doublings;
         nyb_strip strip;
         nyb_x86_strip(args, g, n, panels, false, &strip);
-        g->row[doublings](args, &strip, args->a, sums);
+        g->row[doublings](args, &strip, args->a, sums, 1);
         nyb_scaling scaling = strip.scaling[0];
         for (uint32_t p = 1; p < panels; p++) {
             scaling = strip.scaling[p] > scaling ? strip.scaling[p] : scaling;
@@ -245,14 +261,15 @@ static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
                 const uint32_t height = nyb_tile_height(left, g->rows);
                 const nyb_tile_fn tile = g->tile[panels - 1][height / 2 - 1];
                 if (height <= left) {
-                    tile(args, &strip, a + done, sums + done * registers);
-                    done += height;
+                    const uint32_t tiles = height < g->rows ? 1 : nyb_tile_count(left, g->rows, done);
+                    tile(args, &strip, a + done, sums + done * registers, tiles);
+                    done += tiles * height;
                 } else {
                     const uint8_t *some[NYB_TILE_ROWS];
                     NYB_EACH (i, NYB_TILE_ROWS) {
                         some[i] = a[done + ((uint32_t)i < left ? (uint32_t)i : left - 1)];
                     }
-                    tile(args, &strip, some, sums + done * registers);
+                    tile(args, &strip, some, sums + done * registers, 1);
                     done = rows;
                 }
             }
