@@ -216,16 +216,18 @@ def _onnx_input(path: Path) -> tuple[str, list[Any]]:
 
 
 def _onnx_ends(path: Path) -> dict[str, Any]:
-    """Overrides that leave 8 bits to the weights of the first and the last layer."""
+    """Overrides that leave 8 bits to the weights of the first and the last layer: per channel where those are
+    convolutions, whose axis the tool takes in an override.
+    """
     import onnx
     from onnxruntime.quantization import QuantType
 
     graph = onnx.load(str(path)).graph
     constants = {one.name for one in graph.initializer}
-    axes = {"Conv": 0, "Gemm": 0, "MatMul": 1}
-    layers = [node for node in graph.node if node.op_type in axes and node.input[1] in constants]
+    kinds = ("Conv", "Gemm", "MatMul")
+    layers = [node for node in graph.node if node.op_type in kinds and node.input[1] in constants]
     return {
-        node.input[1]: [{"quant_type": QuantType.QInt8, "axis": axes[node.op_type]}]
+        node.input[1]: [{"quant_type": QuantType.QInt8} | ({"axis": 0} if node.op_type == "Conv" else {})]
         for node in (layers[0], layers[-1])
     }
 

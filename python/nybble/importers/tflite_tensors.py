@@ -23,6 +23,8 @@ _TYPES = {
     19: DType.INT2,
 }
 _FLOAT16 = 1
+#: QuantizationDetails of schema.fbs: a scale for each block of a row, kept in another tensor.
+_BLOCKWISE = 2
 _OTHER_TYPES = {5: "string", 8: "complex64", 10: "float64", 13: "resource", 14: "variant"}
 
 
@@ -42,6 +44,11 @@ def read_tensor(data: bytes | memoryview, table: Table, buffers: list[Table], in
     quantization = None
     params = table.table(4, "quantization")
     if params is not None:
+        if params.integer(4, "ubyte") == _BLOCKWISE:
+            raise Refusal(
+                f"{table.text(3)!r} has a scale for each block of a row",
+                "nybble quantize takes the float network that this one was made from",
+            )
         scale, zero = params.array(2, "float"), params.array(3, "long")
         if scale.size:
             if zero.size == 0:
