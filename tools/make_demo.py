@@ -6,7 +6,8 @@
 
 Quantizes digits_float.onnx to 8 bits, and the networks trained for few bits to theirs: digits_w4.onnx to
 4 bits, digits_w2.onnx to 2 bits with 8 in the first and the last layer. Calibrates on the 100 calibration
-images; the counts it prints are those of the 497 test images. The same inputs give the same bytes.
+images; the counts it prints are those of the 497 test images. The same inputs give the same bytes. The float network and
+the images are put beside the models.
 """
 
 import argparse
@@ -16,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from nybble.convert import import_model, write_whole
-from nybble.measure.digits import MODELS, PIXEL_MAX
+from nybble.measure.digits import CALIBRATION, FLOAT_MODEL, FLOAT_SHAPE, MODELS, TEST, Digits
 from nybble.measure.outputs import npz
 from nybble.quantize import Recipe
 from nybble.quantizing import quantize
 
 DESTINATION = Path(__file__).resolve().parents[1] / "python/nybble/demo"
-SOURCES = {8: "digits_float.onnx", 4: "digits_w4.onnx", 2: "digits_w2.onnx"}
+SOURCES = {8: FLOAT_MODEL, 4: "digits_w4.onnx", 2: "digits_w2.onnx"}
 RECIPES = {8: Recipe(8), 4: Recipe(4), 2: Recipe(2, first=8, last=8)}
 LABELS = tuple("0123456789")
 #: For images of 0..255, white on black: the networks take 0..1.
@@ -36,21 +37,23 @@ def main() -> None:
     folder: Path = parser.parse_args().digits
     with np.load(folder / "digits_data.npz") as file:
         data = dict(file)
-    images, labels = data["test_images"], data["test_labels"]
-    test = (images.astype(np.float32) / np.float32(PIXEL_MAX))[:, np.newaxis]
-
+    calibration, test = (
+        Digits(data[f"{part}_images"], data[f"{part}_labels"]) for part in ("calibration", "test")
+    )
     DESTINATION.mkdir(exist_ok=True)
-    write_whole(DESTINATION / "digits_test.npz", npz({"images": images, "labels": labels}))
+    for digits, name in ((calibration, CALIBRATION), (test, TEST)):
+        write_whole(DESTINATION / name, npz({"images": digits.images, "labels": digits.labels}))
+    write_whole(DESTINATION / FLOAT_MODEL, (folder / FLOAT_MODEL).read_bytes())
     for bits, name in MODELS.items():
         network = replace(
             import_model(folder / SOURCES[bits]), name="digits", labels=LABELS, preprocessing=PREPROCESSING
         )
         result = quantize(
             network,
-            data["calibration"],
+            calibration.inputs(FLOAT_SHAPE),
             recipe=RECIPES[bits],
-            test=test,
-            labels=labels,
+            test=test.inputs(FLOAT_SHAPE),
+            labels=test.labels,
             destination=DESTINATION / name,
         )
         print(name, result, sep="\n")

@@ -31,9 +31,8 @@ Files. digits_float.onnx, digits_w4.onnx, digits_w2.onnx: opset 17, input "image
 "probabilities" [1, 10], the bits of each layer in the metadata entry "weight_bits" (32 is float).
 digits_data.npz:
 
-    calibration   float32 [100, 1, 8, 8], network inputs, 0..1
-    test_images   uint8 [497, 8, 8], pixels as in the data set, 0..16
-    test_labels   uint8 [497], 0..9
+    calibration_images, calibration_labels   uint8 [100, 8, 8], pixels as in the data set, 0..16; uint8 [100], 0..9
+    test_images, test_labels                 the same of the 497 test images
 
 Figures. The table counts the test images whose largest probability is at the label: once by the
 forward pass of this file, once by ONNX Runtime, if it is installed, on the exported file. These are
@@ -452,10 +451,11 @@ def main() -> None:
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
 
-    test = read_digits(TEST)
+    test, calibration = read_digits(TEST), read_digits(CALIBRATION)
     np.savez(
         out / "digits_data.npz",
-        calibration=read_digits(CALIBRATION).inputs().transpose(0, 3, 1, 2),
+        calibration_images=calibration.images,
+        calibration_labels=calibration.labels,
         test_images=test.images,
         test_labels=test.labels,
     )

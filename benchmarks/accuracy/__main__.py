@@ -51,6 +51,29 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _tasks(
+    networks: str, model: Path | None, samples: Path | None, images: int | None, folder: Path
+) -> list[tasks.Task]:
+    """What to measure; files that are made go to the folder."""
+    if images is not None:
+        return [tasks.made_images(images, folder / "made")]
+    if model is not None:
+        forms = {".onnx": {"onnx": model}, ".tflite": {"tflite": model}}
+        if model.suffix not in forms:
+            raise click.BadParameter(f"{model}: expected a .onnx or .tflite network")
+        return [tasks.Task(model.stem, model, str(samples), **forms[model.suffix])]
+    found = tasks.collection()
+    if networks == "all" and found:
+        return list(found.values())
+    names = ["digits"] if networks == "all" else networks.split(",")
+    if "digits" in names:
+        found["digits"] = tasks.shipped(folder / "shipped")
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise click.BadParameter(f"no network {unknown[0]!r}; there are {', '.join([*found, 'digits'])}")
+    return [found[name] for name in names]
+
+
 def _measure(
     rows: Sequence[Row], network: Network, samples: Path, check_bytes: bool
 ) -> tuple[list[report.Measured], dict[str, str]]:
@@ -75,7 +98,8 @@ def _measure(
     "--networks",
     default="all",
     show_default=True,
-    help="Names with commas; those of the shared collection (NYBBLE_SHARED, or beside the checkout).",
+    help="Names with commas: of the labelled networks in the shared collection (NYBBLE_SHARED, or beside the checkout), or "
+    "digits, which the package ships; all are the collection's, and digits where there is none.",
 )
 @click.option(
     "--model",
@@ -86,6 +110,11 @@ def _measure(
     "--samples",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A .npz with calibration and test (float32 [N, ...] as the network takes them) and labels (of test).",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help="Calibrate a made network on so many made images of 224x224 instead, to see the peak of memory.",
 )
 @click.option(
     "--levels",
@@ -113,6 +142,7 @@ def main(
     networks: str,
     model: Path | None,
     samples: Path | None,
+    images: int | None,
     levels: str,
     methods: str,
     peers: str,
@@ -129,28 +159,17 @@ def main(
       python -m benchmarks.accuracy --levels w8a8,w4a8 --peers onnxruntime --json accuracy.json
     """
     rows = _rows(levels, methods, peers)
-    if model is not None:
-        if samples is None:
-            raise click.BadParameter("--model needs --samples")
-        form = {model.suffix.removeprefix("."): model}
-        try:
-            found = {model.stem: tasks.Task(model.stem, model, str(samples), **form)}
-        except TypeError:
-            raise click.BadParameter(f"{model}: expected a .onnx or .tflite network") from None
-    else:
-        found = tasks.collection()
-    names = list(found) if networks == "all" else networks.split(",")
-    unknown = [name for name in names if name not in found]
-    if unknown:
-        raise click.BadParameter(f"no network {unknown[0]!r}; there are {', '.join(found) or 'none'}")
+    if (model is None) != (samples is None):
+        raise click.BadParameter("--model and --samples belong together")
     results, skipped = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in names:
-            _say(f"{name} ...")
-            task = found[name]
-            tasks.write_samples(task, Path(folder) / name)
-            network = Network(task.source, task.onnx, task.tflite)
-            results[name], skipped[name] = _measure(rows, network, Path(folder) / name, check_bytes)
+        for task in _tasks(networks, model, samples, images, Path(folder)):
+            _say(f"{task.name} ...")
+            inputs = Path(folder) / task.name
+            tasks.write_samples(task, inputs)
+            both = tasks.with_onnx(task, inputs)
+            network = Network(both.source, both.onnx, both.tflite)
+            results[task.name], skipped[task.name] = _measure(rows, network, inputs, check_bytes)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     done = report.Report(now, _versions(), results, skipped)
     if history is not None:

@@ -264,6 +264,9 @@ def _signed(content: bytes) -> tuple[bytes, list[str]]:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for code in model.operatorCodes:
+        # Old files have the operator in the older, narrower field only; ai-edge-quantizer reads the newer one.
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     graph = model.subgraphs[0]
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0

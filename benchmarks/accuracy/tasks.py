@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,6 +59,66 @@ def collection() -> dict[str, Task]:
         if source is not None:
             found[name] = Task(name, source, samples, size=size, **forms)
     return found
+
+
+def shipped(folder: Path) -> Task:
+    """The classifier of handwritten digits that the package ships, for where there is no collection."""
+    from nybble.measure import digits
+
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx, samples = folder / "digits.onnx", folder / "digits.npz"
+    onnx.write_bytes(digits.float_content())
+    calibration, test = digits.calibration_digits(), digits.test_digits()
+    shape = digits.FLOAT_SHAPE
+    np.savez(samples, calibration=calibration.inputs(shape), test=test.inputs(shape), labels=test.labels)
+    return Task("digits", onnx, str(samples), onnx=onnx)
+
+
+def made_images(count: int, folder: Path) -> Task:
+    """A network on ``count`` made images of 224x224 to calibrate on, to see what memory that takes.
+
+    Its layers are MobileNetV1's at a quarter of the width; the images are coarse noise, and one of them is counted.
+    """
+    from benchmarks.peers import made
+
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx, samples = folder / "made_224.onnx", folder / "made_224.npz"
+    layers: list[tuple[str, int, int, int]] = [("conv", 3, 8, 2)]
+    for outputs, stride in (
+        (16, 1),
+        (32, 2),
+        (32, 1),
+        (64, 2),
+        (64, 1),
+        (128, 2),
+        (128, 1),
+        (256, 2),
+        (256, 1),
+    ):
+        layers += [("depthwise", 3, layers[-1][2], stride), ("conv", 1, outputs, 1)]
+    onnx.write_bytes(made.onnx_float(made.chain(224, 3, *layers)))
+    random = np.random.default_rng(1)
+    images = np.empty((count, 3, 224, 224), np.float32)
+    for image in images:
+        image[...] = np.kron(random.normal(size=(3, 14, 14)), np.ones((1, 16, 16)))
+    np.savez(samples, calibration=images, test=images[:1], labels=np.zeros(1, np.int64))
+    return Task("made_224", onnx, str(samples), onnx=onnx)
+
+
+def with_onnx(task: Task, folder: Path) -> Task:
+    """The task with an .onnx of its .tflite, where there is none and one can be written."""
+    if task.onnx is not None:
+        return task
+    from nybble import import_model
+
+    from .to_onnx import to_onnx
+
+    path = folder / f"{task.name}.onnx"
+    try:
+        path.write_bytes(to_onnx(import_model(task.source)))
+    except (ImportError, ValueError):
+        return task
+    return replace(task, onnx=path)
 
 
 def _door() -> ModuleType:

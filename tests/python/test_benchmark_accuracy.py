@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks.accuracy import report, rows
+import nybble
+from benchmarks.accuracy import report, rows, tasks
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.rows import FLOAT, Row
+from benchmarks.accuracy.to_onnx import to_onnx
 from benchmarks.accuracy.worker import Figures
+from benchmarks.peers import made
+from nybble.graph import evaluate_outputs
 from nybble.quantize import Recipe
 
 
@@ -62,6 +66,28 @@ def test_a_users_network(network: list[str], tmp_path: Path) -> None:
     assert [one["level"] for one in found] == ["float", "w8a8", "w4a8"]
     assert all(len(one["right"]) == 20 and len(one["sha256"]) == 64 for one in found)
     assert found[0]["right"] == found[1]["right"]  # 8 bits lose nothing here
+
+
+def test_what_the_package_ships(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    task = tasks.shipped(tmp_path)
+    tasks.write_samples(task, tmp_path / "samples")
+    counted = {
+        name: len(np.load(tmp_path / "samples" / f"{name}.npy")) for name in ("calibration", "test", "labels")
+    }
+    assert counted == {"calibration": 100, "test": 497, "labels": 497}
+
+
+def test_a_tflite_is_also_had_as_onnx(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    tiny = made.chain(6, 3, ("conv", 3, 8, 2), ("depthwise", 3, 8, 1), ("conv", 1, 16, 1))
+    graph = nybble.import_model(made.tflite(tiny, integer=False))
+    session = runtime.InferenceSession(to_onnx(graph), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).uniform(0, 4, size=(1, 6, 6, 3)).astype(np.float32)
+    (found,) = session.run(None, {"x": x})
+    (wanted,) = evaluate_outputs(graph, [x], real=True)
+    np.testing.assert_allclose(found.transpose(0, 2, 3, 1), wanted, rtol=1e-5)
 
 
 def test_what_cannot_be_measured_is_skipped_with_the_reason(network: list[str]) -> None:

@@ -816,12 +816,22 @@ def test_demo() -> None:
     assert "digit 3: 3 3 3" in lines[8]
     rows = {row[0]: row for row in (line.split() for line in lines) if len(row) > 6 and row[2] == "of"}
     assert [(bits, row[1], row[3]) for bits, row in rows.items()] == [
-        ("8", "493", "497"),
+        ("8", "494", "497"),
         ("4", "493", "497"),
         ("2", "490", "497"),
     ]
     sizes = [int(row[5].replace(",", "")) for row in rows.values()]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_demo_files_are_quantized_as_the_demo_is(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    assert cli("demo", "--files", tmp_path / "files").exit_code == 0
+    files = tmp_path / "files"
+    result = cli(
+        "quantize", files / "digits.onnx", "--data", files / "calibration.npz", "--test", files / "test.npz"
+    )
+    assert "494 of 497" in result.output
 
 
 @pytest.mark.parametrize("bits", digits.MODELS)

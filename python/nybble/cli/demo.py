@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,16 +26,43 @@ def _picture(image: npt.NDArray[np.uint8], largest: int) -> list[str]:
     ]
 
 
+def _write(folder: Path) -> None:
+    """The files of --files."""
+    from ..convert import write_whole
+    from ..measure.digits import FLOAT_SHAPE, calibration_digits, float_content, test_digits
+    from ..measure.outputs import npz
+
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"digits.onnx": float_content()}
+    for name, digits in (("calibration.npz", calibration_digits()), ("test.npz", test_digits())):
+        contents[name] = npz({"x": digits.inputs(FLOAT_SHAPE), "y": digits.labels})
+    for name, content in contents.items():
+        write_whole(folder / name, content)
+        click.echo(f"{folder / name}  {count_text(len(content))} bytes")
+
+
 @click.command()
-def demo() -> None:
+@click.option(
+    "--files",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write the float network and its samples to FOLDER instead, to try the other commands on.",
+)
+def demo(files: Path | None) -> None:
     """Classify handwritten digits with one small network in 8, 4 and 2 bit weights.
 
-    Models and images come with the package; nothing is downloaded.
+    Models and images come with the package; nothing is downloaded. --files writes digits.onnx, calibration.npz (100
+    samples) and test.npz (497), with the images as x and their labels as y.
 
     \b
     Example:
       nybble demo
+      nybble demo --files digits
+      nybble quantize digits/digits.onnx --data digits/calibration.npz --test digits/test.npz --weights 4
     """
+    if files is not None:
+        _write(files)
+        return
     from .. import load
     from ..measure.bench import benchmark
     from ..measure.digits import MODELS, PIXEL_MAX, count_correct, model_content, test_digits

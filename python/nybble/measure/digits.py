@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The models and images of ``nybble demo``: one classifier of handwritten digits in 8, 4 and 2 bit weights.
+"""The models and images of ``nybble demo``: one classifier of handwritten digits in float and in 8, 4 and 2 bit weights.
 
 tools/train_digits.py trains the networks and says what the images are; tools/make_demo.py quantizes them.
 """
@@ -15,6 +15,12 @@ import numpy.typing as npt
 
 #: Bits of the weights, and the model file of each.
 MODELS = {8: "digits_w8.nyb", 4: "digits_w4.nyb", 2: "digits_w2.nyb"}
+
+#: The float network that the model with 8 bits was quantized from, and one input of it.
+FLOAT_MODEL, FLOAT_SHAPE = "digits_float.onnx", (1, 8, 8)
+
+#: The files of images: to calibrate on, to test on.
+CALIBRATION, TEST = "digits_calibration.npz", "digits_test.npz"
 
 #: Largest value of a pixel; the networks take pixel / PIXEL_MAX.
 PIXEL_MAX = 16
@@ -39,9 +45,23 @@ def model_content(bits: int) -> bytes:
     return _FILES.joinpath(MODELS[bits]).read_bytes()
 
 
+def float_content() -> bytes:
+    """The .onnx file of the float network."""
+    return _FILES.joinpath(FLOAT_MODEL).read_bytes()
+
+
 def test_digits() -> Digits:
     """The 497 test images, none of which was trained or calibrated on."""
-    with _FILES.joinpath("digits_test.npz").open("rb") as file, np.load(file) as arrays:
+    return _digits(TEST)
+
+
+def calibration_digits() -> Digits:
+    """The 100 images that the models were calibrated on."""
+    return _digits(CALIBRATION)
+
+
+def _digits(name: str) -> Digits:
+    with _FILES.joinpath(name).open("rb") as file, np.load(file) as arrays:
         return Digits(arrays["images"], arrays["labels"])
 
 
