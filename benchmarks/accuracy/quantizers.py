@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import nybble
+from nybble.graph import evaluate_outputs
+from nybble.measure.summary import summarize
+from nybble.quantize import read_samples
+
 from .rows import ENDS, Row, recipe
 
 Array = npt.NDArray[Any]
@@ -70,13 +75,9 @@ def _float(network: Network, calibration: Array, row: Row, folder: Path) -> Mode
     del calibration, row, folder
     content = network.source.read_bytes()
     try:
-        run = _onnx_scores(network.source) if network.source.suffix == ".onnx" else _tflite_scores(content)
+        run = onnx_scores(network.source) if network.source.suffix == ".onnx" else _tflite_scores(content)
     except ImportError:
-        from nybble import import_model
-        from nybble.graph import evaluate_outputs
-        from nybble.quantize import read_samples
-
-        graph = import_model(network.source)
+        graph = nybble.import_model(network.source)
 
         def run(x: Array) -> Array:
             samples, _ = read_samples(x, graph)
@@ -86,10 +87,6 @@ def _float(network: Network, calibration: Array, row: Row, folder: Path) -> Mode
 
 
 def _nybble(network: Network, calibration: Array, row: Row, folder: Path) -> Model:
-    import nybble
-    from nybble.measure.summary import summarize
-    from nybble.quantize.samples import read_samples
-
     del folder
     try:
         wanted = recipe(row.level, row.method)
@@ -114,7 +111,7 @@ def _nybble(network: Network, calibration: Array, row: Row, folder: Path) -> Mod
 # Peers.
 
 
-def _onnx_scores(path: Path) -> Callable[[Array], Array]:
+def onnx_scores(path: Path) -> Callable[[Array], Array]:
     """ONNX Runtime with exact kernels: those for AVX2 clip sums of two products to 16 bits."""
     import onnxruntime
 
@@ -203,7 +200,7 @@ def _onnxruntime(network: Network, calibration: Array, row: Row, folder: Path) -
             "TensorQuantOverrides": _onnx_ends(prepared) if row.weights < 8 else {},
         },
     )
-    return Model(result.read_bytes(), None, _onnx_scores(result))
+    return Model(result.read_bytes(), None, onnx_scores(result))
 
 
 def _onnx_input(path: Path) -> tuple[str, list[Any]]:
@@ -302,4 +299,4 @@ def _nncf(network: Network, calibration: Array, row: Row, folder: Path) -> Model
     )
     path = folder / "quantized.onnx"
     onnx.save(result, str(path))
-    return Model(path.read_bytes(), None, _onnx_scores(path))
+    return Model(path.read_bytes(), None, onnx_scores(path))

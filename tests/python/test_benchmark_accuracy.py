@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import nybble
-from benchmarks.accuracy import report, rows, tasks
+from benchmarks.accuracy import quantized, report, rows, tasks
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.rows import FLOAT, Row
 from benchmarks.accuracy.to_onnx import to_onnx
@@ -134,3 +134,17 @@ def test_the_interval_is_of_pairs() -> None:
         report.Measured(Row("nybble", "w4a8", "plain"), Figures(lost, **rest)),  # type: ignore[arg-type]
     ]
     assert "| w4a8 | nybble | plain | 85 of 100 | -5.0 | -" in report.table("a", measured)
+
+
+@pytest.mark.skipif(not tasks.collection(), reason=f"no labelled networks at {tasks.shared()}")
+def test_networks_that_are_quantized_already(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("PIL", reason="pillow ([image] extra) reads the samples")
+    pytest.importorskip("onnxruntime")
+    assert quantized.main(["vww_96_qdq_u8s8"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == [
+        "vww_96_qdq_u8s8",
+        "96",
+        "84",
+        "84",
+        "+0.00",
+    ]
