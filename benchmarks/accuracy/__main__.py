@@ -124,10 +124,10 @@ def _measure(
 )
 @click.option(
     "--methods",
-    default="plain",
+    default="default",
     show_default=True,
-    help="How nybble quantizes, with commas: plain, or fields of nybble.quantize.Recipe as field=value joined by +; "
-    "a value that only one field knows stands for itself.",
+    help="How nybble quantizes, with commas: default, or fields of nybble.quantize.Recipe as field=value joined by +; "
+    "a value that one field alone takes stands for itself.",
 )
 @click.option(
     "--peers", default="all", show_default=True, help="all, none, or names with commas of other quantizers."

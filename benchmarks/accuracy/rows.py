@@ -79,10 +79,10 @@ def recipe(level: str, method: str) -> Recipe:
 
 
 def options(method: str) -> dict[str, Any]:
-    """Fields of a Recipe that a method's text sets: 'plain', or field=value joined by +; a value that only one field
-    knows needs no field, nor does a switch (a field that is true or false).
+    """Fields of a Recipe that a method's text sets: 'default', or field=value joined by +. A value that one field alone
+    takes needs no field, nor does a switch (a field that is true or false).
     """
-    if method == "plain":
+    if method == "default":
         return {}
     hints = get_type_hints(Recipe)
     known = {field.name: hints[field.name] for field in fields(Recipe)}
@@ -92,10 +92,14 @@ def options(method: str) -> dict[str, Any]:
         if not equals and known.get(name) is bool:
             found[name] = True
         elif not equals:
-            owners = [key for key, kind in known.items() if word in map(str, choices(kind))]
+            owners = [
+                key
+                for key, kind in known.items()
+                if word in map(str, choices(kind)) or _takes(key, kind, word)
+            ]
             if len(owners) != 1:
                 raise ValueError(
-                    f"expected field=value or a word that one field of Recipe knows, found {word!r}"
+                    f"expected field=value or a word that one field of Recipe takes, found {word!r}"
                 )
             found[owners[0]] = _value(word, known[owners[0]])
         elif name not in known:
@@ -103,6 +107,17 @@ def options(method: str) -> dict[str, Any]:
         else:
             found[name] = _value(text, known[name])
     return found
+
+
+def _takes(name: str, kind: Any, word: str) -> bool:
+    """Whether a field of any text takes this one."""
+    if kind is not str and str not in get_args(kind):
+        return False
+    try:
+        Recipe(**{name: word})  # type: ignore[arg-type]
+    except ValueError:
+        return False
+    return True
 
 
 def choices(kind: Any) -> Sequence[Any]:

@@ -48,6 +48,11 @@ class Grown:
     clip: Literal["none", "mse"] | None = None
     share: float = 1.0
     fold: bool = False
+    kind: str = "round"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("round", "learned"):
+            raise ValueError(self.kind)
 
 
 def measured(*arguments: object) -> Result:
@@ -112,15 +117,18 @@ def test_wrong_arguments(arguments: list[str], reason: str) -> None:
 
 
 def test_below_8_bits_the_ends_keep_8() -> None:
-    assert rows.recipe("w8a8", "plain") == Recipe(8, 8)
-    assert rows.recipe("w4a8", "plain") == Recipe(4, 8, first=8, last=8)
+    assert rows.recipe("w8a8", "default") == Recipe(8, 8)
+    assert rows.recipe("w4a8", "default") == Recipe(4, 8, first=8, last=8)
     assert rows.recipe("w4a8", "first=4") == Recipe(4, 8, first=4, last=8)
 
 
 def test_methods_are_fields_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "Recipe", Grown)
-    assert rows.options("plain") == {}
+    assert rows.options("default") == {}
     assert rows.options("mse+share=0.5+fold") == {"clip": "mse", "share": 0.5, "fold": True}
+    assert rows.options("learned") == {"kind": "learned"}
+    with pytest.raises(ValueError, match="expected field=value"):
+        rows.options("guessed")
     with pytest.raises(ValueError, match="no field 'clap'"):
         rows.options("clap=mse")
 
@@ -131,9 +139,9 @@ def test_the_interval_is_of_pairs() -> None:
     rest = {"file_bytes": 10, "weight_bytes": None, "seconds": 1.0, "peak_bytes": 1 << 20, "sha256": ""}
     measured = [
         report.Measured(FLOAT, Figures(reference, **rest)),  # type: ignore[arg-type]
-        report.Measured(Row("nybble", "w4a8", "plain"), Figures(lost, **rest)),  # type: ignore[arg-type]
+        report.Measured(Row("nybble", "w4a8", "default"), Figures(lost, **rest)),  # type: ignore[arg-type]
     ]
-    assert "| w4a8 | nybble | plain | 85 of 100 | -5.0 | -" in report.table("a", measured)
+    assert "| w4a8 | nybble | default | 85 of 100 | -5.0 | -" in report.table("a", measured)
 
 
 @pytest.mark.skipif(not tasks.collection(), reason=f"no labelled networks at {tasks.shared()}")
