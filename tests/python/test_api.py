@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/api.md has every public name, as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import nybble
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/api.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("api", ROOT / "tools/api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["api"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", nybble.__all__)
+def test_every_name_is_there_with_its_signature(name: str, tool: ModuleType) -> None:
+    assert f"### {name}\n" in PAGE
+    found = getattr(nybble, name)
+    assert inspect.getdoc(found)
+    if inspect.isfunction(found):
+        assert tool.signature(name, found) in PAGE, "run python tools/api.py"
+
+
+def test_the_page_is_what_the_package_says(tool: ModuleType) -> None:
+    assert tool.page() == PAGE, "run python tools/api.py"
