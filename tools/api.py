@@ -80,7 +80,7 @@ def signature(name: str, function: Any) -> str:
             star = True
             texts.append("*")
         mark = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
-        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        default = "" if parameter.default is parameter.empty else f" = {_value(parameter.default)}"
         texts.append(f"{mark}{parameter.name}: {_annotation(parameter.annotation)}{default}")
         star = star or bool(mark)
     returned = f") -> {_annotation(found.return_annotation)}"
@@ -90,6 +90,10 @@ def signature(name: str, function: Any) -> str:
     )
 
 
+def _value(found: Any) -> str:
+    return f'"{found}"' if isinstance(found, str) else repr(found)
+
+
 def _annotation(found: Any) -> str:
     return str(found).replace("npt.", "").replace("_core.", "")
 
@@ -97,7 +101,7 @@ def _annotation(found: Any) -> str:
 def _fields(found: Any) -> list[str]:
     lines = []
     for field in dataclasses.fields(found):
-        value = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
+        value = "" if field.default is dataclasses.MISSING else f" = {_value(field.default)}"
         if field.default_factory is not dataclasses.MISSING:
             value = f" = {field.default_factory()!r}"
         lines.append(f"{field.name}: {_annotation(field.type)}{value}")

@@ -138,6 +138,12 @@ def _measure(
 @click.option(
     "--json", "history", type=click.Path(path_type=Path, dir_okay=False), help="Append the run to this file."
 )
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw points against bytes (PNG).",
+)
 def main(
     networks: str,
     model: Path | None,
@@ -148,6 +154,7 @@ def main(
     peers: str,
     check_bytes: bool,
     history: Path | None,
+    picture: Path | None,
 ) -> None:
     """Count what quantized networks answer right: nybble's on the integer core, beside other quantizers'.
 
@@ -174,6 +181,10 @@ def main(
     done = report.Report(now, _versions(), results, skipped)
     if history is not None:
         append(history, done.document())
+    if picture is not None:
+        from .plot import plot
+
+        plot(results, picture)
     for name, measured in results.items():
         click.echo(f"\n{report.table(name, measured)}")
     if check_bytes:
