@@ -176,6 +176,9 @@ NYB_TILE(tile_pairs, 2, 1)
 NYB_TILE(tile_pairs, 4, 1)
 NYB_TILE(tile_pairs, 6, 1)
 NYB_TILE(tile_pairs, 8, 1)
+NYB_TILE(tile_pairs, 2, 2)
+NYB_TILE(tile_pairs, 4, 2)
+NYB_TILE(tile_pairs, 6, 2)
 NYB_TILE(tile_pairs, 1, 1)
 NYB_TILE(tile_pairs, 1, 2)
 NYB_TILE(tile_pairs, 1, 4)
@@ -198,8 +201,8 @@ void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {.bits = 8,
                                       .shifted = false,
                                       .pairs = true,
-                                      .rows = 6,
                                       .panels = 1,
+                                      .rows = {6},
                                       .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}},
                                       .row = {row_w8_1x1, row_w8_1x2, row_w8_1x4}};
     nyb_x86_run(args, &gemm);
@@ -209,9 +212,10 @@ void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
         .bits = 8,
         .shifted = true,
-        .rows = 8,
-        .panels = 1,
-        .tile = {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1}},
+        .panels = 2,
+        .rows = {8, 6},
+        .tile = {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1},
+                 {tile_pairs_2x2, tile_pairs_4x2, tile_pairs_6x2}},
         .row = {tile_pairs_1x1, tile_pairs_1x2, tile_pairs_1x4}};
     nyb_x86_run(args, &gemm);
 }
@@ -219,8 +223,8 @@ void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
 void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {.bits = 4,
                                       .shifted = true,
-                                      .rows = 8,
                                       .panels = 1,
+                                      .rows = {8},
                                       .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}},
                                       .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     nyb_x86_run(args, &gemm);
@@ -229,8 +233,8 @@ void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
 void nyb_gemm_w2_avx2(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {.bits = 2,
                                       .shifted = true,
-                                      .rows = 8,
                                       .panels = 1,
+                                      .rows = {8},
                                       .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}},
                                       .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     nyb_x86_run(args, &gemm);

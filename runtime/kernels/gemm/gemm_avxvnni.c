@@ -103,8 +103,8 @@ void nyb_gemm_w8_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
         .bits = 8,
         .shifted = true,
-        .rows = 6,
         .panels = 2,
+        .rows = {6, 6},
         .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}},
         .row = {tile_w8_1x1, tile_w8_1x2, tile_w8_1x4}};
     nyb_x86_run(args, &gemm);
@@ -114,8 +114,8 @@ void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
         .bits = 4,
         .shifted = true,
-        .rows = 6,
         .panels = 2,
+        .rows = {6, 6},
         .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}},
         .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     if (args->depth > DEPTH_MAX) {
@@ -129,8 +129,8 @@ void nyb_gemm_w2_avxvnni(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {
         .bits = 2,
         .shifted = true,
-        .rows = 6,
         .panels = 2,
+        .rows = {6, 6},
         .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}},
         .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     if (args->depth > DEPTH_MAX) {

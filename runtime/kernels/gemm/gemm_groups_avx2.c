@@ -128,8 +128,8 @@ TILES(tile_w2)
         static const nyb_x86_gemm gemm = {                                                                   \
             .bits = width,                                                                                   \
             .shifted = width < 8,                                                                            \
-            .rows = 8,                                                                                       \
             .panels = 1,                                                                                     \
+            .rows = {8},                                                                                     \
             .tile = {{tile_w##width##_2x1, tile_w##width##_4x1, tile_w##width##_6x1, tile_w##width##_8x1}},  \
             .row = {tile_w##width##_1x1, tile_w##width##_1x2, tile_w##width##_1x4}};                         \
         if (args->scale_group == 0) {                                                                        \

@@ -33,10 +33,10 @@ typedef void (*nyb_tile_fn)(const nyb_gemm_args *args, const nyb_strip *strip, c
 // How one variant works.
 typedef struct nyb_x86_gemm {
     uint32_t bits;
-    bool shifted;  // activations are 128 larger: 128 * weight_sum goes off the bias
-    bool pairs;    // tiles of several rows leave neighbouring lanes to be added
-    uint32_t rows; // of the largest tile, even
+    bool shifted; // activations are 128 larger: 128 * weight_sum goes off the bias
+    bool pairs;   // tiles of several rows leave neighbouring lanes to be added
     uint32_t panels;
+    uint32_t rows[NYB_TILE_PANELS];                       // of the largest tile of 1 and of 2 panels, even
     nyb_tile_fn tile[NYB_TILE_PANELS][NYB_TILE_ROWS / 2]; // of 1 and 2 panels; 2, 4, .. rows
     nyb_tile_fn row[3];                                   // of 1, 2 and 4 panels; 1 row
 } nyb_x86_gemm;
@@ -250,18 +250,18 @@ static void nyb_x86_run(const nyb_gemm_args *args, const nyb_x86_gemm *g) {
     uint32_t panels, done;
     for (uint32_t n = 0; n < args->columns; n += NYB_LANES * panels) {
         panels = args->columns - n > NYB_LANES ? g->panels : 1;
-        const uint32_t registers = g->pairs ? 2 : panels;
+        const uint32_t registers = g->pairs ? 2 : panels, most = g->rows[panels - 1];
         nyb_strip strip;
         nyb_x86_strip(args, g, n, panels, g->pairs, &strip);
         for (uint32_t m = 0; m < args->rows; m += done) {
             const uint8_t *const *a = args->a + m;
             const uint32_t rows = args->rows - m;
-            for (done = 0; done < rows && done + g->rows <= NYB_SUM_ROWS;) {
+            for (done = 0; done < rows && done + most <= NYB_SUM_ROWS;) {
                 const uint32_t left = rows - done;
-                const uint32_t height = nyb_tile_height(left, g->rows);
+                const uint32_t height = nyb_tile_height(left, most);
                 const nyb_tile_fn tile = g->tile[panels - 1][height / 2 - 1];
                 if (height <= left) {
-                    const uint32_t tiles = height < g->rows ? 1 : nyb_tile_count(left, g->rows, done);
+                    const uint32_t tiles = height < most ? 1 : nyb_tile_count(left, most, done);
                     tile(args, &strip, a + done, sums + done * registers, tiles);
                     done += tiles * height;
                 } else {
