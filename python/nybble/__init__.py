@@ -23,12 +23,15 @@ from .quantizing import Quantized, quantize
 if TYPE_CHECKING:
     from .measure.compare import Comparison, compare
     from .measure.evaluate import Evaluation, evaluate
+    from .measure.explore import Budget, Exploration, explore
     from .session import Layer, Port, Session
 
 __all__ = [
     "Blocker",
+    "Budget",
     "Comparison",
     "Evaluation",
+    "Exploration",
     "Layer",
     "ModelError",
     "Port",
@@ -40,6 +43,7 @@ __all__ = [
     "convert",
     "cpu_levels",
     "evaluate",
+    "explore",
     "from_torch",
     "import_model",
     "include_dir",
@@ -81,14 +85,17 @@ def load(
 #: What needs the extension, by the module that defines it. It is loaded when first used, so that conversion works
 #: where there is no compiler.
 _RUNNING = {
+    "Budget": "measure.explore",
     "Comparison": "measure.compare",
     "Evaluation": "measure.evaluate",
+    "Exploration": "measure.explore",
     "Layer": "session",
     "Port": "session",
     "Session": "session",
     "compare": "measure.compare",
     "cpu_levels": "session",
     "evaluate": "measure.evaluate",
+    "explore": "measure.explore",
 }
 
 

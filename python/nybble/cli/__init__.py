@@ -20,6 +20,7 @@ from .convert import convert
 from .demo import demo
 from .diff import diff
 from .evaluate import evaluate
+from .explore import explore
 from .info import info
 from .quantize import quantize
 from .run import run
@@ -77,5 +78,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, info, run, verify, bench, quantize, evaluate, compare, diff, demo):
+for _command in (convert, info, run, verify, bench, quantize, evaluate, compare, diff, explore, demo):
     main.add_command(_command)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
@@ -86,6 +87,26 @@ def _rich_progress(items: Sequence[T], description: str) -> Iterator[T]:
     from rich.progress import track
 
     yield from track(items, description, console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A function of (what, done, of) that shows a bar for each stage of a long work where ``progress`` would."""
+    if not _is_rich(sys.stderr):
+        yield lambda what, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        known: dict[str, Any] = {}
+
+        def show(what: str, done: int, of: int) -> None:
+            if what not in known:
+                known[what] = bars.add_task(what)
+            bars.update(known[what], completed=done, total=of)
+
+        yield show
 
 
 def print_blockers(model: str, blockers: Sequence[Blocker]) -> None:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nybble explore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import FILE, check_destination, force_option
+from .terminal import Column, count_text, print_table, stages
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.option(
+    "--data",
+    type=FILE,
+    required=True,
+    metavar="SAMPLES.npz",
+    help="Samples to calibrate on and to decide by: float32 arrays [N, ...] named as the inputs, or x for the only "
+    "one; class numbers as y, if there are any.",
+)
+@click.option(
+    "--test",
+    type=FILE,
+    metavar="SAMPLES.npz",
+    help="Samples that are reported on only; nothing is decided by them.",
+)
+@click.option(
+    "--budget",
+    default="points=0.5",
+    show_default=True,
+    help="bytes=50000 or bytes=50% (of the file in 8 bits), latency=2ms (on this machine), or points=0.5 (accuracy "
+    "lost on the calibration samples).",
+)
+@click.option("-o", "--output", type=FILE, metavar="OUT.nyb", help="Write the chosen model.")
+@click.option(
+    "--directory",
+    type=FILE,
+    metavar="DIR",
+    help="Reports, recipes and results; an interrupted exploration goes on from it. MODEL.explore by default.",
+)
+@click.option(
+    "--levels",
+    default="8,4,2",
+    show_default=True,
+    metavar="BITS",
+    help="Bits that a layer's weights may have.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    help="Calibration samples to measure on, evenly taken; all by default.",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=2),
+    default=12,
+    show_default=True,
+    help="Mixed candidates along the front to measure.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option("--dask", metavar="ADDRESS", help="Hand the work to a Dask scheduler (nybble[dask]).")
+@force_option
+def explore(
+    model: Path,
+    data: Path,
+    test: Path | None,
+    budget: str,
+    output: Path | None,
+    directory: Path | None,
+    levels: str,
+    samples: int | None,
+    candidates: int,
+    jobs: int,
+    dask: str | None,
+    force: bool,
+) -> None:
+    """Find which level an application needs: 8, 4 or 2 bits, layer by layer.
+
+    Each layer of the float MODEL (.onnx or .tflite) is lowered alone to each level and the loss measured on
+    the integer core. An exact search finds mixed levels for every size; candidates along the whole front, and
+    every uniform level, are quantized and run. The calibration samples decide, the test samples are only
+    reported on.
+
+    \b
+    DIR gets report.html (one page, nothing else needed), front.png (with nybble[plot]), explore.json,
+    and a recipe per candidate, of which nybble quantize makes the same bytes.
+
+    \b
+    Examples:
+      nybble explore net.onnx --data calib.npz --test test.npz --budget bytes=50%
+      nybble explore net.onnx --data calib.npz --budget latency=2ms -o net.nyb --jobs 2
+    """
+    from ..convert import write_whole
+    from ..measure.explore import Budget, write_reports
+    from ..measure.explore import explore as explore_levels
+    from ..measure.report import verdict
+
+    wanted = Budget.parse(budget)
+    place = model.with_suffix(".explore") if directory is None else directory
+    if output is not None:
+        check_destination(output, force=force)
+    bits = _levels(levels)
+    with stages() as show:
+        found = explore_levels(
+            model,
+            data,
+            test=test,
+            budget=wanted,
+            levels=bits,
+            samples=samples,
+            candidates=candidates,
+            jobs=jobs,
+            dask=dask,
+            results=place / "results",
+            progress=show,
+        )
+    heads, rows = found.rows()
+    numbers = ("file", "predicted", "loss", "latency")
+    print_table([Column(head, head in numbers) for head in heads], rows)
+    click.echo()
+    click.echo(verdict(found))
+    written = write_reports(found, place)
+    if output is not None:
+        write_whole(output, found.chosen.model)
+        click.echo(f"{output}: {count_text(found.chosen.file_bytes)} bytes")
+    click.echo(f"{place}: {', '.join(written)}")
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"expected bits such as 8,4,2, found {text!r}", param_hint="--levels"
+        ) from None
