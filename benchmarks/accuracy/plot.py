@@ -16,7 +16,11 @@ FLOOR = -20.0
 
 
 def plot(networks: Mapping[str, Sequence[Measured]], path: Path) -> None:
-    """Write a PNG. Each row is a point: bytes of its file, and the points lost against the float network."""
+    """Write a PNG. A point is a file: its bytes, and the points won over the float network.
+
+    nybble's rows are a line for each method; of a peer, the best of its methods at each level. Raises ImportError without
+    matplotlib.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -25,44 +29,51 @@ def plot(networks: Mapping[str, Sequence[Measured]], path: Path) -> None:
     drawn = {name: rows for name, rows in networks.items() if any(one.row == FLOAT for one in rows)}
     if not drawn:
         return
-    figure, axes = pyplot.subplots(
-        1, len(drawn), figsize=(1 + 5 * len(drawn), 4.5), squeeze=False, layout="constrained"
-    )
-    kinds = list(
-        dict.fromkeys(
-            (m.row.quantizer, m.row.method) for rows in drawn.values() for m in rows if m.row != FLOAT
-        )
-    )
-    colours = {kind: pyplot.get_cmap("tab20")(i % 20) for i, kind in enumerate(kinds)}
+    width = 1 + 5.5 * len(drawn)
+    figure, axes = pyplot.subplots(1, len(drawn), figsize=(width, 4.5), squeeze=False, layout="constrained")
+    colours = pyplot.get_cmap("tab10")
     for axis, (name, rows) in zip(axes[0], drawn.items(), strict=True):
         reference = next(one.figures.right for one in rows if one.row == FLOAT)
         axis.axhline(0, color="grey", linewidth=0.8)
-        labelled = set()
-        for one in rows:
-            if one.row == FLOAT:
-                continue
-            kind = (one.row.quantizer, one.row.method)
-            pair = paired(reference, one.figures.right)
-            loss, low, high = (max(100 * v, FLOOR) for v in (pair.difference, pair.low, pair.high))
-            axis.errorbar(
-                one.figures.file_bytes / 1000,
-                loss,
-                yerr=[[loss - low], [high - loss]],
-                marker="o" if kind[0] == "nybble" else "x",
-                color=colours[kind],
-                capsize=3,
-                label=None if kind in labelled else f"{kind[0]} {kind[1]}",
+        for i, (label, line) in enumerate(_lines(rows).items()):
+            pairs = [paired(reference, one.figures.right) for one in line]
+            points, lows, highs = (
+                [max(100 * value, FLOOR) for value in values]
+                for values in zip(*((p.difference, p.low, p.high) for p in pairs), strict=True)
             )
-            labelled.add(kind)
-            axis.annotate(
-                one.row.level,
-                (one.figures.file_bytes / 1000, loss),
-                textcoords="offset points",
-                xytext=(5, 4),
-                fontsize=7,
+            below, above = (
+                [abs(y - end) for y, end in zip(points, ends, strict=True)] for ends in (lows, highs)
             )
+            sizes = [one.figures.file_bytes / 1000 for one in line]
+            ours = line[0].row.quantizer == "nybble"
+            style = {
+                "marker": "o" if ours else "x",
+                "linestyle": "-" if ours else ":",
+                "color": colours(i % 10),
+            }
+            axis.errorbar(sizes, points, yerr=[below, above], capsize=3, linewidth=1, label=label, **style)
+            if i == 0:
+                for one, x in zip(line, sizes, strict=True):
+                    axis.annotate(
+                        one.row.level, (x, 0), textcoords="offset points", xytext=(-8, 4), fontsize=8
+                    )
         axis.set(title=name, xlabel="file, 1000 bytes", ylabel="points won over the float network")
         axis.set_ylim(bottom=FLOOR * 1.05)
-        axis.legend(fontsize=7)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+        axis.legend(fontsize=8, loc="lower right")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
+
+
+def _lines(rows: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """What is drawn as one line, from many bytes to few."""
+    found: dict[str, dict[str, Measured]] = {}
+    for one in rows:
+        if one.row == FLOAT:
+            continue
+        ours = one.row.quantizer == "nybble"
+        label = f"nybble, {one.row.method}" if ours else f"{one.row.quantizer}, best of its methods"
+        levels = found.setdefault(label, {})
+        best = levels.get(one.row.level)
+        if best is None or sum(one.figures.right) > sum(best.figures.right):
+            levels[one.row.level] = one
+    return {label: list(levels.values()) for label, levels in found.items()}
