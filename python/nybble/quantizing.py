@@ -19,7 +19,7 @@ from .quantize.apply import quantize_graph
 from .quantize.observe import observe
 from .quantize.recipe import Recipe
 from .quantize.samples import Data, read_samples
-from .quantize.ties import separate_given
+from .quantize.ties import SharedScale, separate_given, shared_scales
 
 if TYPE_CHECKING:
     from .measure.compare import Comparison
@@ -34,7 +34,7 @@ class Quantized:
     model: the bytes of the .nyb file. graph: the integer network; reference: the float one that it
     is measured against; prepared: the same with the passes that come before quantization, its tensors named
     as those of the integer network. weight_bytes: packed weights as the file stores them. calibrated_on,
-    measured_on, labels: as they were given.
+    measured_on, labels: as they were given. warnings: where tensors of very different ranges share a scale.
     """
 
     model: bytes
@@ -47,6 +47,7 @@ class Quantized:
     calibrated_on: Data
     measured_on: Data
     labels: npt.ArrayLike | None
+    warnings: tuple[SharedScale, ...] = ()
 
     @property
     def file_bytes(self) -> int:
@@ -92,7 +93,8 @@ class Quantized:
     def __str__(self) -> str:
         weights = f"weights {self.weight_bytes} bytes ({self.recipe.weights} bits)"
         file = f"file {self.file_bytes} bytes"
-        return f"{self.graph.name}: {weights}, {file}\n{self.comparison}"
+        lines = [f"{self.graph.name}: {weights}, {file}", *map(str, self.warnings), str(self.comparison)]
+        return "\n".join(lines)
 
 
 def prepare(reference: Graph) -> Graph:
@@ -111,14 +113,18 @@ def prepare(reference: Graph) -> Graph:
 
 
 def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
-    """The integer graph of a float one, calibrated on samples: minimum and maximum of every
-    activation.
+    """The integer graph of a float one, calibrated on samples.
 
     Raises QuantizationError, and what read_samples raises.
     """
+    return _with_warnings(reference, data, recipe)[0]
+
+
+def _with_warnings(reference: Graph, data: Data, recipe: Recipe) -> tuple[Graph, tuple[SharedScale, ...]]:
     graph = prepare(reference)
     samples, _ = read_samples(data, reference)
-    return quantize_graph(graph, observe(graph, samples), recipe)
+    ranges = observe(graph, samples, recipe)
+    return quantize_graph(graph, ranges, recipe), shared_scales(graph, ranges)
 
 
 def quantize(
@@ -137,7 +143,7 @@ def quantize(
     source: path or bytes of a float .onnx or .tflite network, or its graph. data: samples to
     calibrate on, float32 [N, ...] as the source takes them: an array, one per input (in order or by
     name), or the path of a .npz with ``x`` (or the inputs' names) and maybe ``y``. weights: bits of
-    weights, 8, 4 or 2; activations: 8. recipe: bits layer by layer; it takes the place of weights
+    weights, 8, 4 or 2; activations: 8, 4 or 2. recipe: bits layer by layer; it takes the place of weights
     and activations. test: samples to measure on, given as data is; the calibration samples
     themselves where it is None. labels: class numbers of the samples measured on. destination:
     where to write the model.
@@ -153,7 +159,7 @@ def quantize(
     if recipe is None:
         recipe = Recipe(weights, activations)
     reference = source if isinstance(source, Graph) else import_model(source)
-    graph = quantize_to_graph(reference, data, recipe)
+    graph, warnings = _with_warnings(reference, data, recipe)
     model = convert_graph(graph)
     session = load_nyb(model)
     comparison = compare(reference, session, data if test is None else test, labels)
@@ -170,4 +176,5 @@ def quantize(
         data,
         data if test is None else test,
         labels,
+        warnings,
     )

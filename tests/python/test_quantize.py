@@ -180,7 +180,7 @@ def test_recipe_chooses_bits_by_layer() -> None:
 def test_wrong_bits_are_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match="8, 4 or 2 bits"):
         Recipe(wrong)
-    with pytest.raises(ValueError, match="8 bits"):
+    with pytest.raises(ValueError, match="activations of 8, 4 or 2 bits"):
         Recipe(8, activations=wrong)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..quantize.calibration import CALIBRATIONS
 from .options import FILE, check_destination, force_option
 from .terminal import Column, count_text, print_table, printable, short_text
 
@@ -28,9 +29,31 @@ _BITS = click.Choice(["8", "4", "2"])
     metavar="SAMPLES.npz",
     help="Samples to calibrate on: float32 arrays [N, ...] named as the inputs, or x for the only one.",
 )
-@click.option("--weights", type=_BITS, default="8", show_default=True, help="Bits of the weights.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=FILE,
+    metavar="FILE.yaml",
+    help="What becomes of each layer (docs/quantize.md); the options below go before it.",
+)
+@click.option("--weights", type=_BITS, help="Bits of the weights; 8 by default.")
 @click.option("--first", type=_BITS, help="Bits of the first layer's weights.")
 @click.option("--last", type=_BITS, help="Bits of the last layer's weights.")
+@click.option(
+    "--activations",
+    type=_BITS,
+    help="Bits of the activations between the layers; 8 by default. Inputs and outputs keep 8.",
+)
+@click.option(
+    "--calibration",
+    type=click.Choice(list(CALIBRATIONS)),
+    help="How the ranges of activations are found; minmax by default, mse for fewer than 8 bits.",
+)
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100, min_open=True),
+    help="Part of the numbers within the range, in %, with --calibration percentile; 99.99 by default.",
+)
 @click.option("-o", "--output", type=FILE, metavar="OUT.nyb", help="Destination; MODEL as .nyb by default.")
 @click.option(
     "--test",
@@ -59,9 +82,13 @@ _BITS = click.Choice(["8", "4", "2"])
 def quantize(
     model: Path,
     data: Path,
-    weights: str,
+    recipe_file: Path | None,
+    weights: str | None,
     first: str | None,
     last: str | None,
+    activations: str | None,
+    calibration: str | None,
+    percentile: float | None,
     output: Path | None,
     test: Path | None,
     labels_key: str,
@@ -71,7 +98,8 @@ def quantize(
 ) -> None:
     """Quantize a float MODEL (.onnx or .tflite) to a .nyb model.
 
-    Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits. The result is
+    Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits; 4 and 2 bits of
+    an activation are int8 in memory, of which 16 or 4 levels are used. The result is
     run on the integer core and compared with the float network: signal-to-noise ratio of each output,
     how often the largest element is the same one, and accuracy where there are labels.
 
@@ -95,14 +123,21 @@ def quantize(
     measured_on = data if test is None else test
     # The library itself reads labels named y, and takes their absence.
     labels = None if labels_key == "y" else read_array(measured_on, labels_key)
-    recipe = Recipe(
-        int(weights), first=None if first is None else int(first), last=None if last is None else int(last)
-    )
+    bits = {"weights": weights, "first": first, "last": last, "activations": activations}
+    given = {key: int(text) for key, text in bits.items() if text is not None} | {
+        key: value
+        for key, value in (("calibration", calibration), ("percentile", percentile))
+        if value is not None
+    }
+    base = Recipe() if recipe_file is None else Recipe.from_yaml(recipe_file)
+    recipe = Recipe.from_dict(base.to_dict() | given)
     result = quantize_file(model, data, recipe=recipe, test=test, labels=labels, destination=target)
     click.echo(f"{model} -> {target}")
     source_bytes = count_text(model.stat().st_size)
     click.echo(f"  file        {count_text(result.file_bytes)} bytes (source {source_bytes})")
     click.echo(f"  weights     {count_text(result.weight_bytes)} bytes")
+    for warning in result.warnings:
+        click.echo(printable(str(warning)), err=True)
     measured = result.comparison
     click.echo(f"  measured on the integer core against float32, {measured.samples} samples")
     for line in measured.lines():

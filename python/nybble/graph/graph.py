@@ -38,6 +38,18 @@ class Tensor:
         return self.size * self.dtype.numpy.itemsize
 
     @property
+    def lowest(self) -> int:
+        """The smallest integer that the tensor may hold: the type's, or that of its levels (Quantization.bits)."""
+        bits = None if self.quantization is None else self.quantization.bits
+        return self.dtype.lowest if bits is None else -(1 << (bits - 1))
+
+    @property
+    def highest(self) -> int:
+        """The largest integer that the tensor may hold."""
+        bits = None if self.quantization is None else self.quantization.bits
+        return self.dtype.highest if bits is None else (1 << (bits - 1)) - 1
+
+    @property
     def quantized(self) -> Quantization:
         """The quantization; GraphError where there is none."""
         if self.quantization is None:

@@ -103,13 +103,15 @@ class Quantization:
     """Scales (float32, positive) and zero points; one of each per tensor, or one per slice along ``axis``.
 
     groups: of weights, real = scale * factor * integer, the factor being that of the output channel's run
-    along k; their zero point is 0.
+    along k; their zero point is 0. bits: of activations that use only 2^bits of an int8's levels, the integers
+    from -2^(bits - 1) to 2^(bits - 1) - 1; None: all.
     """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
     groups: ScaleGroups | None = None
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.zero_point):
@@ -120,9 +122,9 @@ class Quantization:
             raise ValueError("expected a zero point of 0 beside scale groups")
 
     @staticmethod
-    def per_tensor(scale: float, zero_point: int) -> Quantization:
+    def per_tensor(scale: float, zero_point: int, bits: int | None = None) -> Quantization:
         """One scale and zero point for the whole tensor."""
-        return Quantization((float(np.float32(scale)),), (int(zero_point),))
+        return Quantization((float(np.float32(scale)),), (int(zero_point),), bits=bits)
 
     @property
     def scales(self) -> npt.NDArray[np.float32]:

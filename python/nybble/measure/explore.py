@@ -32,7 +32,8 @@ import numpy.typing as npt
 from ..convert import import_model, producer, write_whole
 from ..graph import Array, DType, Graph, QuantizationError, evaluate_outputs
 from ..passes import prepare_float
-from ..quantize.observe import Range, observe
+from ..quantize.observe import observe
+from ..quantize.parameters import Range
 from ..quantize.recipe import WEIGHT_BITS, Recipe, has_weights
 from ..quantize.samples import Data, read_samples
 from ..quantize.search import Front, Option, pareto_front, spread
@@ -270,7 +271,7 @@ def _score_document(score: Score | None) -> dict[str, Any] | None:
 
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON values."""
-    return asdict(recipe)
+    return recipe.to_dict()
 
 
 def recipe_text(recipe: Recipe) -> str:
@@ -341,7 +342,7 @@ def explore(
     tell = progress or (lambda what, done, of: None)
     given = Recipe() if recipe is None else recipe
     base = replace(given, weights=chosen_levels[0], first=None, last=None, layers={})
-    task, key = _prepare(reference, data, labels, test, test_labels, samples, store, tell)
+    task, key = _prepare(reference, base, data, labels, test, test_labels, samples, store, tell)
     with workers(task, jobs, dask) as run:
         search = _Search(task, base, chosen_levels, store, key, run, tell)
         return search.explore(wanted, candidates)
@@ -375,6 +376,7 @@ def _array_key(arrays: Sequence[Array]) -> str:
 
 def _prepare(
     reference: Graph,
+    base: Recipe,
     data: Data,
     labels: npt.ArrayLike | None,
     test: Data | None,
@@ -392,11 +394,11 @@ def _prepare(
     graph = separate_given(prepare_float(reference))
     inputs, found = read_samples(data, reference)
     code = content_key(_code_digest(), _graph_key(reference))
-    key = content_key(code, "ranges", _array_key(inputs))
+    key = content_key(code, "ranges", recipe_document(base), _array_key(inputs))
     entry = store.read(key)
     if entry is None:
         tell("calibrating", 0, 1)
-        ranges: Mapping[str, Range] = observe(graph, inputs)
+        ranges: Mapping[str, Range] = observe(graph, inputs, base)
         store.write(key, dict(ranges))
     else:
         ranges = {name: Range(*seen) for name, seen in entry[0].items()}

@@ -18,7 +18,7 @@ from .. import ops
 from ..convert import convert_graph, producer
 from ..graph import Array, Graph
 from ..quantize.apply import quantize_graph
-from ..quantize.observe import Range
+from ..quantize.parameters import Range
 from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .intervals import paired_counts

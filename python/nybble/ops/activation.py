@@ -25,7 +25,7 @@ class Activation(enum.Enum):
 
         The bound is divided by the scale in float32 and rounded with ties away from zero.
         """
-        low, high = output.dtype.lowest, output.dtype.highest
+        low, high = output.lowest, output.highest
 
         def quantized(bound: float) -> int:
             ratio = float(np.float32(bound) / np.float32(output.scale))

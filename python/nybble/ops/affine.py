@@ -60,7 +60,7 @@ class Affine(Lookup):
             if self.high != math.inf:
                 real = min(real, Fraction(self.high))
             entries.append(math.floor(real / Fraction(y.scale) + Fraction(1, 2)))
-        limits = (y.dtype.lowest - y.zero_point, y.dtype.highest - y.zero_point)
+        limits = (y.lowest - y.zero_point, y.highest - y.zero_point)
         clamped = [min(max(entry, limits[0]), limits[1]) for entry in entries]
         return np.array(clamped, np.int64) + y.zero_point
 

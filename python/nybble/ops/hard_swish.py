@@ -73,7 +73,7 @@ class HardSwish(Lookup):
         product = gate * _high_mul16(fine, output_multiplier)
         product = np.sign(product) * (np.abs(product) >> 15)
         scaled = divide_by_pot(product, -output_exponent) + y.zero_point
-        return np.clip(scaled, y.dtype.lowest, y.dtype.highest)
+        return np.clip(scaled, y.lowest, y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         x = arrays[0]

@@ -22,7 +22,7 @@ class Lookup(Operator):
 
     @abstractmethod
     def table(self, x: Tensor, y: Tensor) -> Array:
-        """Outputs (integers, clamped to y's type) for all 256 inputs from x's lowest to its highest."""
+        """Outputs (integers, clamped to what y may hold) for all 256 inputs from x's lowest to its highest."""
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         return [inputs[0].shape]

@@ -67,7 +67,7 @@ class LeakyRelu(_PiecewiseLinear):
         scaled = np.where(
             centred >= 0, self._scaled(centred, 1.0, x, y), self._scaled(centred, self.alpha, x, y)
         )
-        return np.clip(scaled, y.dtype.lowest, y.dtype.highest)
+        return np.clip(scaled, y.lowest, y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.where(arrays[0] >= 0, arrays[0], np.float32(self.alpha) * arrays[0])]
@@ -79,7 +79,7 @@ class Abs(_PiecewiseLinear):
 
     def table(self, x: Tensor, y: Tensor) -> Array:
         scaled = self._scaled(np.abs(domain(x) - x.zero_point), 1.0, x, y)
-        return np.clip(scaled, y.dtype.lowest, y.dtype.highest)
+        return np.clip(scaled, y.lowest, y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [np.abs(arrays[0])]

@@ -46,7 +46,7 @@ class Pointwise(Lookup):
             values = self._value(np.float64(x.scale) * (domain(x) - x.zero_point))
             single = np.nan_to_num(values.astype(np.float32).astype(np.float64), nan=0.0)
         steps = np.floor(single / np.float64(y.scale) + 0.5) + y.zero_point
-        result: Array = np.clip(steps, y.dtype.lowest, y.dtype.highest).astype(np.int64)
+        result: Array = np.clip(steps, y.lowest, y.highest).astype(np.int64)
         return result
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:

@@ -29,7 +29,7 @@ class Quantize(Lookup):
     def table(self, x: Tensor, y: Tensor) -> Array:
         multiplier, shift = quantize_multiplier(float(np.float64(x.scale) / np.float64(y.scale)))
         scaled = requantize(domain(x) - x.zero_point, multiplier, shift, self.rounding)
-        return np.clip(scaled + y.zero_point, y.dtype.lowest, y.dtype.highest)
+        return np.clip(scaled + y.zero_point, y.lowest, y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [arrays[0]]

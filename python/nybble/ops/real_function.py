@@ -93,7 +93,7 @@ class RealFunction(Lookup):
             values = _FUNCTIONS[self.function](inputs)
             truncated = self.function is Function.SQRT
             steps = np.trunc(values / scale) if truncated else _round_away(values * (_ONE / scale))
-        result: Array = np.clip(steps + zero_point, y.dtype.lowest, y.dtype.highest)
+        result: Array = np.clip(steps + zero_point, y.lowest, y.highest)
         return result
 
     def real(self, arrays: Sequence[Array]) -> list[Float32]:

@@ -40,7 +40,7 @@ class Rsqrt(Lookup):
         centred = domain(x) - x.zero_point
         roots = [requantize(np.array(1), *_inverse_sqrt(int(c)), Rounding.DOUBLE) for c in centred.clip(1)]
         scaled = requantize(np.array(roots), multiplier, shift, Rounding.DOUBLE) + y.zero_point
-        return np.where(centred > 0, np.clip(scaled, -128, 127), 127)
+        return np.where(centred > 0, np.clip(scaled, y.lowest, y.highest), y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [(np.float32(1) / np.sqrt(arrays[0])).astype(np.float32)]

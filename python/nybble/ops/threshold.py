@@ -43,8 +43,8 @@ def _equal(scale: float, reach: int, output: Tensor, rounding: Rounding) -> tupl
     base, shift = quantize_multiplier(scale)
     if base == 0:
         return base, shift
-    first = output.dtype.lowest - output.zero_point
-    last = output.dtype.highest - output.zero_point
+    first = output.lowest - output.zero_point
+    last = output.highest - output.zero_point
     # Step k happens near (k - 0.5) / scale; a few neighbours on both sides decide which accumulator it is.
     centres = np.floor((np.arange(first + 1, last + 1) - 0.5) / scale)
     near = np.clip(centres[:, None] + np.arange(-2, 4), -reach, reach).astype(np.int64)

@@ -4,8 +4,20 @@ the core.
 """
 
 from .apply import quantize_graph
-from .observe import Range, observe
-from .recipe import Recipe
+from .calibration import CALIBRATIONS
+from .observe import observe
+from .parameters import Range
+from .recipe import Override, Recipe
 from .samples import Data, arrays_of, read_samples
 
-__all__ = ["Data", "Range", "Recipe", "arrays_of", "observe", "quantize_graph", "read_samples"]
+__all__ = [
+    "CALIBRATIONS",
+    "Data",
+    "Override",
+    "Range",
+    "Recipe",
+    "arrays_of",
+    "observe",
+    "quantize_graph",
+    "read_samples",
+]

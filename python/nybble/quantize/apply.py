@@ -23,9 +23,9 @@ from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
 from .group_weights import group_weights
-from .observe import Range, range_of
 from .parameters import (
     WEIGHT_TYPES,
+    Range,
     activation_parameters,
     quantized,
     quantized_bias,
@@ -53,8 +53,8 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) ->
     """The integer graph of a float one.
 
     graph: prepared (passes.prepare_float, ties.separate_given). ranges: of every activation
-    (observe). Activations become int8, one scale and zero point each, operators that cannot rescale
-    sharing theirs; weights symmetric with one scale per output channel; biases int32. Inputs and
+    (observe). Activations become int8, or 4 or 2 bits of one, with one scale and zero point each, operators that
+    cannot rescale sharing theirs; weights symmetric with one scale per output channel; biases int32. Inputs and
     outputs stay float32 to the user.
 
     Raises QuantizationError where an operator's weights are not constants.
@@ -64,10 +64,20 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) ->
     together: dict[str, Range] = {}
     for name, group in groups.items():
         data = graph.tensors[name].data
-        seen = ranges.get(name) if data is None else range_of(data) if data.size else None
+        seen = (
+            ranges.get(name)
+            if data is None
+            else Range(float(data.min()), float(data.max()))
+            if data.size
+            else None
+        )
         if seen is not None:
             together[group] = together[group].union(seen) if group in together else seen
-    parameters = {group: activation_parameters(seen) for group, seen in together.items()} | fixed
+    levels = {groups[name]: found for name, found in recipe.activation_bits(graph).items()}
+    parameters = {
+        group: activation_parameters(seen, levels[group], recipe.symmetric)
+        for group, seen in together.items()
+    } | fixed
 
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}

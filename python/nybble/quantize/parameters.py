@@ -8,11 +8,12 @@ Integer-Arithmetic-Only Inference", 2018, sections 2.1 and 3.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, DType, Quantization
-from .observe import Range
 
 Float64 = npt.NDArray[np.float64]
 
@@ -22,22 +23,38 @@ WEIGHT_TYPES = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}
 _BIAS_LIMIT = 1 << 30
 
 
-def activation_parameters(seen: Range) -> Quantization:
-    """int8 for the range, extended to hold zero, which gets an integer of its own."""
+class Range(NamedTuple):
+    """The smallest and the largest number that integers cover."""
+
+    low: float
+    high: float
+
+    def union(self, other: Range) -> Range:
+        """The range that holds both."""
+        return Range(min(self.low, other.low), max(self.high, other.high))
+
+
+def activation_parameters(seen: Range, bits: int = 8, symmetric: bool = False) -> Quantization:
+    """int8, or ``bits`` bits of it, for the range, extended to hold zero, which gets an integer of its own: 0 where
+    ``symmetric``.
+    """
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-    scale = float(np.float32((high - low) / 255))
+    held = None if bits == 8 else bits
+    half = 1 << (bits - 1)
+    scale = float(np.float32(max(-low, high) / (half - 1) if symmetric else (high - low) / (2 * half - 1)))
     if scale == 0:
-        return Quantization.per_tensor(1.0, 0)
-    zero_point = int(np.floor(-128 - low / scale + 0.5))
-    return Quantization.per_tensor(scale, min(max(zero_point, -128), 127))
+        return Quantization.per_tensor(1.0, 0, held)
+    zero_point = 0 if symmetric else int(np.floor(-half - low / scale + 0.5))
+    return Quantization.per_tensor(scale, min(max(zero_point, -half), half - 1), held)
 
 
 def quantized(values: Array, quantization: Quantization, dtype: DType) -> Array:
-    """round(values / scale) + zero_point, clamped to the type."""
+    """round(values / scale) + zero_point, clamped to the type, or to the levels of ``quantization.bits``."""
     steps = (
         np.floor(values.astype(np.float64) / quantization.single_scale + 0.5) + quantization.single_zero_point
     )
-    result: Array = np.clip(steps, dtype.lowest, dtype.highest).astype(dtype.numpy)
+    kind = WEIGHT_TYPES.get(quantization.bits or 0, dtype)
+    result: Array = np.clip(steps, kind.lowest, kind.highest).astype(dtype.numpy)
     return result
 
 

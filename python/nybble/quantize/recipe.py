@@ -1,27 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bits each layer's weights get."""
+"""What becomes of each layer and each activation, as data: a frozen dataclass, a dictionary, or YAML."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ..graph import Graph, Node
 from ..passes.fold_affine import OUTPUT_AXIS
+from .calibration import CALIBRATIONS
+from .ties import tied
 
 WEIGHT_BITS = (8, 4, 2)
-ACTIVATION_BITS = (8,)
+ACTIVATION_BITS = (8, 4, 2)
 #: k that may share a factor: whole steps of the packed layout for every number of bits.
 GROUP_SIZES = (16, 32, 64, 128)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Override:
+    """Other choices for the operators that both patterns fit (as file names in a shell: * ? [abc]).
+
+    name: pattern of operators' names; type: of their kinds (Conv2d, DepthwiseConv2d, FullyConnected, Add, ...).
+    weights, activations, calibration: as in Recipe; of the operator's weights, and of what it writes.
+    """
+
+    name: str = "*"
+    type: str = "*"
+    weights: int | None = None
+    activations: int | None = None
+    calibration: str | None = None
+
+    def fits(self, node: Node) -> bool:
+        """Whether the choices are for this operator."""
+        return fnmatchcase(node.name, self.name) and fnmatchcase(node.op.name, self.type)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bits of weights (8, 4 or 2) and activations (8).
+    """Bits of weights (8, 4 or 2) and activations (8, 4 or 2), and how both are found.
 
-    first, last: of the first and the last layer with weights, which suffer most from few bits.
-    layers: by the names of nodes; they go before all others. group: this many k (16, 32, 64 or 128) share a factor of
-    their own, in 4-bit and 2-bit weights of convolutions and fully connected layers; None: one scale per channel.
+    first, last: bits of the weights of the first and the last layer, which suffer most from few bits. layers: bits of
+    weights by the names of nodes; they go before all others. overrides: for operators by name and type, later ones
+    before earlier ones. group: this many k (16, 32, 64 or 128) share a factor of their own, in 4-bit and 2-bit weights
+    of convolutions and fully connected layers; None: one scale per channel.
+    calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 8 bits,
+    mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
+
+    Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
+    and what softmax, logistic and tanh write, keep 8 bits. Raises ValueError for values that are not allowed.
     """
 
     weights: int = 8
@@ -30,20 +63,35 @@ class Recipe:
     last: int | None = None
     layers: Mapping[str, int] = field(default_factory=dict)
     group: int | None = None
+    calibration: str | None = None
+    percentile: float = 99.99
+    symmetric: bool = False
+    overrides: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
-        for bits in (self.weights, self.first, self.last, *self.layers.values()):
-            if bits is not None and bits not in WEIGHT_BITS:
-                raise ValueError(f"expected weights of 8, 4 or 2 bits, found {bits!r}")
-        if self.activations not in ACTIVATION_BITS:
-            raise ValueError(f"expected activations of 8 bits, found {self.activations!r}")
-
+        _check_weights("weights", self.weights)
+        _check_activations("activations", self.activations)
+        for key in ("first", "last"):
+            if getattr(self, key) is not None:
+                _check_weights(key, getattr(self, key))
+        for name, bits in self.layers.items():
+            _check_weights(f"layers: {name!r}", bits)
         if self.group is not None and self.group not in GROUP_SIZES:
-            raise ValueError(f"expected groups of {', '.join(map(str, GROUP_SIZES))} k, found {self.group!r}")
+            raise ValueError(f"group: expected {_listed(GROUP_SIZES)} k, found {self.group!r}")
+        if self.calibration is not None:
+            _check_row("calibration", self.calibration, CALIBRATIONS)
+        if isinstance(self.percentile, bool) or not isinstance(self.percentile, int | float):
+            raise ValueError(f"percentile: expected a number, found {self.percentile!r}")
+        if not 50 < self.percentile <= 100:
+            raise ValueError(f"percentile: expected more than 50 and at most 100, found {self.percentile!r}")
+        if not isinstance(self.symmetric, bool):
+            raise ValueError(f"symmetric: expected true or false, found {self.symmetric!r}")
+        for i, one in enumerate(self.overrides):
+            _check_override(f"overrides[{i}]", one)
 
     def bits(self, graph: Graph) -> dict[str, int]:
-        """Bits of every layer with weights, by its output tensor. ValueError where ``layers`` names
-        no such layer.
+        """Bits of every layer's weights, by its output tensor. ValueError where ``layers`` or an override names no such
+        layer.
         """
         weighted = [node for node in graph.nodes if has_weights(node)]
         names = [node.name for node in weighted]
@@ -55,10 +103,152 @@ class Recipe:
             result[weighted[0].outputs[0]] = self.first
         if weighted and self.last is not None:
             result[weighted[-1].outputs[0]] = self.last
+        result |= self._overridden(weighted, lambda one: one.weights)
         result.update({n.outputs[0]: self.layers[n.name] for n in weighted if n.name in self.layers})
         return result
+
+    def activation_bits(self, graph: Graph) -> dict[str, int]:
+        """Bits of every float32 tensor's integers, by name; tensors that share a scale have the most of any's."""
+        chosen = self._overridden(graph.nodes, lambda one: one.activations)
+        groups, fixed = tied(graph)
+        most = dict.fromkeys(groups.values(), 0)
+        written = graph.producers()
+        for name, group in groups.items():
+            if name in written:
+                most[group] = max(most[group], chosen.get(name, self.activations))
+        whole = {
+            groups[p.tensor] for p in (*graph.inputs, *graph.outputs) if p.tensor in groups
+        } | fixed.keys()
+        return {name: 8 if group in whole else most[group] or 8 for name, group in groups.items()}
+
+    def calibrations(self, graph: Graph) -> dict[str, str]:
+        """The calibration of every float32 tensor, by name."""
+        chosen = self._overridden(graph.nodes, lambda one: one.calibration)
+        standard = {
+            name: "minmax" if bits == 8 else "mse" for name, bits in self.activation_bits(graph).items()
+        }
+        return {name: chosen.get(name, self.calibration or row) for name, row in standard.items()}
+
+    def _overridden(self, nodes: Sequence[Node], key: Callable[[Override], T | None]) -> dict[str, T]:
+        """What overrides choose, by output tensor; ValueError where one that chooses fits no node."""
+        result: dict[str, T] = {}
+        for i, one in enumerate(self.overrides):
+            value = key(one)
+            if value is None:
+                continue
+            fitting = [node for node in nodes if one.fits(node)]
+            if not fitting:
+                found = ", ".join(f"{node.op.name} {node.name!r}" for node in nodes)
+                raise ValueError(
+                    f"overrides[{i}]: no operator has a name like {one.name!r} and a type like {one.type!r} "
+                    f"here; there are {found}"
+                )
+            for node in fitting:
+                result.update(dict.fromkeys(node.outputs, value))
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON values, without what is as it is by default."""
+        default = asdict(Recipe())
+        held = {key: value for key, value in asdict(self).items() if value != default[key]}
+        if self.overrides:
+            held["overrides"] = [
+                {key: value for key, value in asdict(one).items() if value not in (None, "*")}
+                for one in self.overrides
+            ]
+        return {"weights": self.weights, "activations": self.activations, **held}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        """The recipe of JSON values.
+
+        Raises ValueError, which begins with ``where`` and the key, for keys and values that are not allowed.
+        """
+        _check_keys(where, values, Recipe)
+        given = dict(values)
+        layers = given.get("layers", {})
+        if not isinstance(layers, Mapping):
+            raise ValueError(f"{where}: layers: expected names with bits, found {layers!r}")
+        overrides = given.get("overrides", ())
+        if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+            raise ValueError(f"{where}: overrides: expected a list, found {overrides!r}")
+        for i, one in enumerate(overrides):
+            _check_keys(f"{where}: overrides[{i}]", one, Override)
+        given["layers"] = dict(layers)
+        given["overrides"] = tuple(Override(**one) for one in overrides)
+        try:
+            return Recipe(**given)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML. Raises ImportError where PyYAML is not installed."""
+        return str(_yaml().safe_dump(self.to_dict(), sort_keys=False))
+
+    @staticmethod
+    def from_yaml(path: str | os.PathLike[str]) -> Recipe:
+        """The recipe of a YAML file, keys as the fields above.
+
+        Raises OSError, ValueError that names the file and the key, and ImportError where PyYAML is not installed.
+        """
+        yaml, file = _yaml(), Path(path)
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file.name}: is no YAML: {error}") from None
+        return Recipe.from_dict({} if values is None else values, file.name)
 
 
 def has_weights(node: Node) -> bool:
     """Whether a node multiplies its input with constant weights."""
     return type(node.op) in OUTPUT_AXIS
+
+
+def _listed(values: Sequence[int]) -> str:
+    return f"{', '.join(map(str, values[:-1]))} or {values[-1]}"
+
+
+def _check_weights(where: str, bits: object) -> None:
+    if isinstance(bits, bool) or bits not in WEIGHT_BITS:
+        raise ValueError(f"{where}: expected weights of {_listed(WEIGHT_BITS)} bits, found {bits!r}")
+
+
+def _check_activations(where: str, bits: object) -> None:
+    if isinstance(bits, bool) or bits not in ACTIVATION_BITS:
+        raise ValueError(f"{where}: expected activations of {_listed(ACTIVATION_BITS)} bits, found {bits!r}")
+
+
+def _check_row(where: str, name: object, table: Mapping[str, object]) -> None:
+    if name not in table:
+        raise ValueError(f"{where}: expected one of {', '.join(table)}, found {name!r}")
+
+
+def _check_override(where: str, one: Override) -> None:
+    for key in ("name", "type"):
+        if not isinstance(getattr(one, key), str):
+            raise ValueError(f"{where}: {key}: expected a pattern, found {getattr(one, key)!r}")
+    if one.weights is not None:
+        _check_weights(f"{where}: weights", one.weights)
+    if one.activations is not None:
+        _check_activations(f"{where}: activations", one.activations)
+    if one.calibration is not None:
+        _check_row(f"{where}: calibration", one.calibration, CALIBRATIONS)
+    if one == Override(one.name, one.type):
+        raise ValueError(f"{where}: expected weights, activations or calibration, found none")
+
+
+def _check_keys(where: str, values: object, kind: type[Any]) -> None:
+    allowed = [one.name for one in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected keys with values, found {values!r}")
+    unknown = [key for key in values if key not in allowed]
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(allowed)}")
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise ImportError("recipes in files need PyYAML: pip install 'nybble[cli]'") from None
+    return yaml

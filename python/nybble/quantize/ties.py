@@ -9,11 +9,13 @@ before.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from .. import ops
 from ..graph import DType, Graph, Node, Operator, Quantization
 from ..passes.absorb import fresh
+from .parameters import Range
 
 _ONE_INPUT = (
     ops.MaxPool2d,
@@ -67,6 +69,54 @@ def separate_given(graph: Graph) -> Graph:
                     nodes.append(Node(ops.Quantize(), (name,), (inputs[i],), node.name))
         nodes.append(replace(node, inputs=tuple(inputs)))
     return graph.rebuilt(nodes, tensors)
+
+
+#: A tensor whose range is this many times smaller than another's keeps 4 of its 8 bits, or fewer.
+_FAR_APART = 16.0
+
+
+@dataclass(frozen=True)
+class SharedScale:
+    """An operator whose inputs have to share one scale, which is too coarse for some of them.
+
+    ranges: of the inputs, by name, (low, high). In detectors boxes in pixels and scores from 0 to 1 meet so.
+    """
+
+    node: str
+    ranges: Mapping[str, Range]
+
+    @property
+    def ratio(self) -> float:
+        """How many times the largest range is that of the smallest."""
+        widths = [_width(seen) for seen in self.ranges.values()]
+        return max(widths) / min(widths)
+
+    def __str__(self) -> str:
+        small = min(self.ranges, key=lambda name: _width(self.ranges[name]))
+        listed = ", ".join(f"{name!r} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
+        return (
+            f"warning: {self.node} joins tensors whose ranges differ {self.ratio:.0f} times under one scale: {listed}; "
+            f"{small!r} keeps about {max(int(256 / self.ratio), 1)} of 256 levels. "
+            "End the network before it: make its inputs outputs of their own, each gets its scale, and join them after"
+        )
+
+
+def _width(seen: Range) -> float:
+    return max(seen.high, 0.0) - min(seen.low, 0.0)
+
+
+def shared_scales(graph: Graph, ranges: Mapping[str, Range]) -> tuple[SharedScale, ...]:
+    """Operators that join tensors whose ranges differ 16 times and more; ranges: of every activation (observe)."""
+    found = []
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Concat | ops.Pack):
+            joined = {
+                name: ranges[name] for name in node.inputs if name in ranges and _width(ranges[name]) > 0
+            }
+            shared = SharedScale(node.label, joined)
+            if joined and shared.ratio >= _FAR_APART:
+                found.append(shared)
+    return tuple(found)
 
 
 def tied(graph: Graph) -> tuple[dict[str, str], dict[str, Quantization]]:
