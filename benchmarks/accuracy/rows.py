@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nybble.quantize import Recipe
 
@@ -53,7 +54,7 @@ PEERS = (
         for level in ("w8a8", "w4a8")
         for method in ("minmax", "octav")
     ),
-    *(Row("nncf", "w8a8", method) for method in ("default", "no bias correction")),
+    *(Row("nncf", "w8a8", method) for method in ("fast bias correction", "bias correction")),
 )
 
 #: Networks are counted in float as they came.
@@ -111,7 +112,8 @@ def options(method: str) -> dict[str, Any]:
 
 def _takes(name: str, kind: Any, word: str) -> bool:
     """Whether a field of any text takes this one."""
-    if kind is not str and str not in get_args(kind):
+    union = get_origin(kind) in (Union, UnionType)
+    if kind is not str and not (union and str in get_args(kind)):
         return False
     try:
         Recipe(**{name: word})  # type: ignore[arg-type]

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,8 @@ class Grown:
     clip: Literal["none", "mse"] | None = None
     share: float = 1.0
     fold: bool = False
-    kind: str = "round"
+    layers: Mapping[str, int] = field(default_factory=dict)
+    kind: str | None = "round"
 
     def __post_init__(self) -> None:
         if self.kind not in ("round", "learned"):
