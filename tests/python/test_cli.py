@@ -772,6 +772,25 @@ def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samp
     assert nybble.load(float_model.with_suffix(".nyb")).layers()[0].weight_bits == 4
 
 
+def test_quantize_takes_groups(float_model: Path, samples: Path) -> None:
+    cli("quantize", float_model, "--data", samples, "--weights", "2", "--no-layers")
+    plain = nybble.load(float_model.with_suffix(".nyb"))
+    cli(
+        "quantize",
+        float_model,
+        "--data",
+        samples,
+        "--weights",
+        "2",
+        "--group",
+        "16",
+        "--no-layers",
+        "--force",
+    )
+    fine = nybble.load(float_model.with_suffix(".nyb"))
+    assert sum(x.weight_bytes for x in fine.layers()) > sum(x.weight_bytes for x in plain.layers())
+
+
 def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:
     with np.load(samples) as known:
         np.savez(tmp_path / "test.npz", x=known["x"][:7], truth=known["z"][:7])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..quantize.calibration import CALIBRATIONS
+from ..quantize.recipe import GROUP_SIZES
 from .options import FILE, check_destination, force_option
 from .terminal import Column, count_text, print_table, printable, short_text
 
@@ -37,6 +38,12 @@ _BITS = click.Choice(["8", "4", "2"])
     help="What becomes of each layer (docs/quantize.md); the options below go before it.",
 )
 @click.option("--weights", type=_BITS, help="Bits of the weights; 8 by default.")
+@click.option(
+    "--group",
+    type=click.Choice([str(size) for size in GROUP_SIZES]),
+    help="Weights of 4 and 2 bits: this many neighbouring ones share a factor, a byte in the file. One scale per "
+    "output channel by default.",
+)
 @click.option("--first", type=_BITS, help="Bits of the first layer's weights.")
 @click.option("--last", type=_BITS, help="Bits of the last layer's weights.")
 @click.option(
@@ -84,6 +91,7 @@ def quantize(
     data: Path,
     recipe_file: Path | None,
     weights: str | None,
+    group: str | None,
     first: str | None,
     last: str | None,
     activations: str | None,
@@ -123,7 +131,7 @@ def quantize(
     measured_on = data if test is None else test
     # The library itself reads labels named y, and takes their absence.
     labels = None if labels_key == "y" else read_array(measured_on, labels_key)
-    bits = {"weights": weights, "first": first, "last": last, "activations": activations}
+    bits = {"weights": weights, "group": group, "first": first, "last": last, "activations": activations}
     given = {key: int(text) for key, text in bits.items() if text is not None} | {
         key: value
         for key, value in (("calibration", calibration), ("percentile", percentile))
