@@ -207,7 +207,10 @@ def _print_culprit(report: LayerReport) -> None:
 
 def _print_remedies(result: Quantized, report: LayerReport) -> None:
     found = result.remedies(report)
-    click.echo(f"\nwhat would help, each quantized and run on the integer core, {found.samples} samples:")
+    now = f"{found.snr_db:.1f} dB" + ("" if found.right is None else f", {found.right} right")
+    click.echo(
+        f"\nwhat would help, each quantized and run on the integer core, {found.samples} samples (now {now}):"
+    )
     columns = [Column("gain dB", True), Column("more bytes", True), Column("right", True), Column("change")]
     rows = [
         (

@@ -203,10 +203,12 @@ def _weights(
                 yield from _spans(where, field, a, b, value, other[field])
             else:
                 yield from _nested(where, f"weights {field}", value, other[field])
-    if one["layout"] == other["layout"]:
-        codes = [_codes(span(f.content, w["data"]), w["layout"]["bits"]) for f, w in ((a, one), (b, other))]
-        yield from _arrays(where, "weights", codes[0], codes[1], "weights")
-    constants = [_constants(span(f.content, w["channels"])) for f, w in ((a, one), (b, other))]
+    if one["layout"] != other["layout"]:
+        return  # other bits or another order: all the rest follows
+    files = ((a, one), (b, other))
+    codes = [_codes(span(f.content, w["data"]), w["layout"]["bits"]) for f, w in files]
+    yield from _arrays(where, "weights", codes[0], codes[1], "weights")
+    constants = [_constants(span(f.content, w["channels"])) for f, w in files]
     yield from _arrays(where, "bias", constants[0][0], constants[1][0], "channels")
     yield from _rescaling(where, constants[0], constants[1])
 

@@ -239,9 +239,9 @@ class _Stepped:
             tensor = self.reference.tensors[name]
             if tensor.data is not None:
                 return tensor.data
-            if name in known and name != target:
+            if name in known:
                 return known[name].reshape(tensor.shape)
-            return self._own(self.producers[name], known, name)
+            return self._own(self.producers[name], known, name)  # fused into what the integer network has
 
         results = node.op.real([value(name) for name in node.inputs if name])
         return results[node.outputs.index(target)]

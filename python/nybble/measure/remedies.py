@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..graph import Array, Graph, evaluate
+from ..graph import Array, Graph, evaluate_batches
 from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .compare import Tally
@@ -47,17 +47,24 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Remedies:
-    """The recipes that were tried, the largest gain first, and how many there was no time for."""
+    """The recipes that were tried, the largest gain first, and how many there was no time for.
+
+    snr_db, right: what the gains are over, on ``samples`` samples.
+    """
 
     tried: tuple[Remedy, ...]
     untried: int
     samples: int
+    snr_db: float
+    right: int | None
 
     def document(self) -> Mapping[str, Any]:
         """JSON values."""
         return {
             "samples": self.samples,
             "untried": self.untried,
+            "snr_db": self.snr_db if math.isfinite(self.snr_db) else None,
+            "right": self.right,
             "remedies": [
                 {
                     "text": one.text,
@@ -103,9 +110,9 @@ class Judge:
         """Run a network on the integer core."""
         names = scores(self.reference, session)
         if not self._wanted:
-            inputs = zip(*self.samples, strict=True)
-            floats = (evaluate(self.reference, one, real=True) for one in inputs)
-            self._wanted = [{name: values[name] for name in names} for values in floats]
+            for values in evaluate_batches(self.reference, self.samples, keep=names):
+                count = len(values[names[0]])
+                self._wanted += [{name: values[name][i] for name in names} for i in range(count)]
         ports = {layer.output.name: layer.output for layer in session.layers()}
         tallies = [Tally() for _ in names]
         right = 0
@@ -156,11 +163,13 @@ def find_remedies(
         more = after.weight_bytes - before.weight_bytes
         tried.append(Remedy(text, other, gain, more, judge.count, after.right))
     tried.sort(key=lambda one: (-one.gain_db, one.bytes, one.text))
-    return Remedies(tuple(tried), untried, judge.count)
+    return Remedies(tuple(tried), untried, judge.count, before.snr_db, before.right)
 
 
 def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recipe]]:
-    """Recipes worth a try, the most promising first: more bits for the layers that cost most, for several, for all."""
+    """Recipes worth a try, the most promising first: more bits for the layers that cost most, finer scales,
+    more bits for several layers, for all.
+    """
     costly = sorted(
         (one for one in report.layers if 0 < one.weight_bits < 8 and one.gain_db is not None),
         key=lambda one: -(one.gain_db or 0.0),
@@ -170,11 +179,19 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
         (f"{name!r} at {bits} bits", with_layers(recipe, [name], bits))
         for name, bits in _widened([(one.name, one.weight_bits) for one in costly[:LAYERS]])
     )
-    for count in (2, 3, len(names) // 2):
+    for count in sorted({2, 3, len(names) // 2}):
         if 2 <= count < len(names):
             yield f"the {count} costliest layers at 8 bits", with_layers(recipe, names[:count], 8)
     if names:
-        yield "all layers at 8 bits", replace(recipe, weights=8, first=None, last=None, layers={})
+        for size in (64, 16):
+            if recipe.group is None or size < recipe.group:
+                yield f"a factor for every {size} k", replace(recipe, group=size)
+    narrowest = min((one.weight_bits for one in costly), default=8)
+    for bits in (4, 8):
+        if narrowest < bits:
+            kept = {one.name: one.weight_bits for one in report.layers if one.weight_bits > bits}
+            text = f"all layers at {bits} bits{' or more' if kept else ''}"
+            yield text, replace(recipe, weights=bits, first=None, last=None, layers=kept)
 
 
 def _widened(layers: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
