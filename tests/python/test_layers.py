@@ -20,7 +20,7 @@ import nybble
 from models.small import small_graph
 from nybble.convert import convert_graph
 from nybble.graph import evaluate
-from nybble.measure.layers import LayerReport, measure_layers
+from nybble.measure.layers import LayerReport, _coarser, measure_layers
 from nybble.measure.remedies import with_layers
 from nybble.quantize import Recipe
 
@@ -113,6 +113,26 @@ def test_the_culprit_is_the_layer_with_the_fewest_bits(x: np.ndarray[Any, Any], 
     # What the table says that the layer costs is what mending it gains.
     assert report.culprit.gain_db == pytest.approx(best.gain_db, rel=0.2)
     assert best.bytes > 0
+
+
+def test_one_bit_less_costs_most_where_the_scale_is_coarsest(x: np.ndarray[Any, Any]) -> None:
+    """Calibrated on samples with one outlier, the input's layer has few integers left for the others."""
+    wide = x.copy()
+    wide[0] *= 30
+    even, coarse = (nybble.quantize(network(), data, test=x).layers() for data in (x, wide))
+    assert all(one.coarser_db is not None and one.coarser_db <= 0.5 for one in even.layers)
+    assert coarse.layers[1].coarser_db < even.layers[1].coarser_db
+    assert even.layers[5].coarser_db == 0  # the scores are taken before it
+
+
+@pytest.mark.parametrize("zero_point", [-128, 0, 3, 127])
+def test_coarser_integers_are_at_even_distances(zero_point: int) -> None:
+    port = nybble.Port("y", (256,), np.dtype(np.int8), 0.1, zero_point, True)
+    integers = np.arange(-128, 128, dtype=np.int8)
+    coarser = _coarser(port, integers).astype(int)
+    assert not ((coarser - zero_point) % 2).any()
+    assert np.abs(coarser - integers).max() <= 1
+    assert coarser[zero_point + 128] == zero_point
 
 
 def test_saturated_outputs_are_counted(x: np.ndarray[Any, Any]) -> None:

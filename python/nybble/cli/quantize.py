@@ -117,6 +117,7 @@ def quantize(
       own SNR      against the float layer on the same integer inputs: the error that this layer adds
       cut          outputs that are clamped where the float layer's are beyond the range
       costs        dB that the network's outputs gain where the float layer takes this one's place
+      a-1 bit      dB that they change by where this layer's output has one bit less
 
     \b
     Example:
@@ -169,6 +170,7 @@ def _print_layers(result: Quantized, explain: bool) -> None:
         Column("own SNR", True),
         Column("cut", True),
         Column("costs dB", True),
+        Column("a-1 bit dB", True),
     )
     rows = [
         (
@@ -183,6 +185,7 @@ def _print_layers(result: Quantized, explain: bool) -> None:
             _decibels(one.own_snr_db),
             f"{one.saturation:.2%}" if one.saturation else "",
             "" if one.gain_db is None else f"{one.gain_db:.2f}",
+            "" if one.coarser_db is None else f"{one.coarser_db:.2f}",
         )
         for one in report.layers
     ]

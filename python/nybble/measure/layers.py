@@ -51,6 +51,7 @@ class LayerError:
     own_snr_db: float | None = None
     saturation: float | None = None
     gain_db: float | None = None
+    coarser_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class LayerReport:
                     "own_snr_db": number(one.own_snr_db),
                     "saturation": one.saturation,
                     "gain_db": number(one.gain_db),
+                    "coarser_db": number(one.coarser_db),
                 }
                 for one in self.layers
             ],
@@ -105,12 +107,13 @@ class LayerReport:
 @dataclass
 class _Sums:
     """Of one layer: its output against the float network's and against its own float operator's; of the network's
-    outputs without its error.
+    outputs without its error, and with its output on a coarser grid.
     """
 
     output: Tally = field(default_factory=Tally)
     own: Tally = field(default_factory=Tally)
     mended: list[Tally] = field(default_factory=list)
+    coarser: list[Tally] = field(default_factory=list)
     beyond: int = 0
     elements: int = 0
 
@@ -191,6 +194,7 @@ class _Stepped:
         self.sums = {layer.index: _Sums() for layer in self.matched}
         for sums in self.sums.values():
             sums.mended = [Tally() for _ in self.scores]
+            sums.coarser = [Tally() for _ in self.scores]
         self.outputs = [Tally() for _ in self.scores]
 
     def add(self, sample: Sequence[Array]) -> None:
@@ -213,11 +217,12 @@ class _Stepped:
             integer = found[name].reshape(port.shape)
             sums.beyond += _beyond(port, own.reshape(port.shape), integer)
             sums.elements += integer.size
-            # A layer without an error of its own leaves the outputs as they are.
-            same = np.array_equal(mended, integer)
-            self._count(
-                sums.mended, floats, found if same else self._run(integers, self.scores, {name: mended})
-            )
+            for tallies, other in ((sums.mended, mended), (sums.coarser, _coarser(port, integer))):
+                # Where nothing is replaced, the outputs stay as they are.
+                same = np.array_equal(other, integer)
+                self._count(
+                    tallies, floats, found if same else self._run(integers, self.scores, {name: other})
+                )
 
     def _run(
         self, integers: Sequence[Array], names: Sequence[str], replaced: Mapping[str, Array] | None = None
@@ -260,14 +265,19 @@ class _Stepped:
         )
         if sums is None:
             return LayerError(*known)
-        before, after = combined_db(self.outputs), combined_db(sums.mended)
+        before = combined_db(self.outputs)
+        gained, coarser = (
+            0.0 if after == before else after - before
+            for after in (combined_db(sums.mended), combined_db(sums.coarser))
+        )
         return LayerError(
             *known,
             sums.output.snr_db,
             sums.output.cosine,
             sums.own.snr_db,
             sums.beyond / sums.elements,
-            0.0 if after == before else after - before,
+            gained,
+            coarser,
         )
 
 
@@ -284,6 +294,16 @@ def _limits(port: Port) -> tuple[int, int]:
 def _nearest(port: Port, values: Array) -> Array:
     """The integers of a port nearest to real numbers; the numbers themselves where it has no scale."""
     return port.quantize(values) if port.scale else values.astype(port.dtype)
+
+
+def _coarser(port: Port, integers: Array) -> Array:
+    """The integers rounded to an even distance from the zero point, odd ones up and down in turn."""
+    low, high = _limits(port)
+    steps = integers.astype(np.int64) - port.zero_point
+    rounded = port.zero_point + 2 * np.rint(steps / 2).astype(np.int64)
+    # At the ends of the type the even distance inside is taken.
+    fitting = np.where(rounded > high, rounded - 2, np.where(rounded < low, rounded + 2, rounded))
+    return np.asarray(fitting, port.dtype)
 
 
 def _beyond(port: Port, real: Array, integer: Array) -> int:
