@@ -62,7 +62,14 @@ class Quantized:
         from .session import load_nyb
 
         samples, _ = read_samples(self.measured_on, self.reference)
-        return measure_layers(self.prepared, load_nyb(self.model), samples, limit=limit, seconds=seconds)
+        return measure_layers(
+            self.prepared,
+            load_nyb(self.model),
+            samples,
+            integers=self.graph,
+            limit=limit,
+            seconds=seconds,
+        )
 
     def remedies(
         self,

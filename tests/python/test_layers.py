@@ -129,10 +129,20 @@ def test_one_bit_less_costs_most_where_the_scale_is_coarsest(x: np.ndarray[Any, 
 def test_coarser_integers_are_at_even_distances(zero_point: int) -> None:
     port = nybble.Port("y", (256,), np.dtype(np.int8), 0.1, zero_point, True)
     integers = np.arange(-128, 128, dtype=np.int8)
-    coarser = _coarser(port, integers).astype(int)
+    coarser = _coarser(port, (-128, 127), integers).astype(int)
     assert not ((coarser - zero_point) % 2).any()
     assert np.abs(coarser - integers).max() <= 1
     assert coarser[zero_point + 128] == zero_point
+
+
+def test_activations_of_few_bits_keep_their_levels(x: np.ndarray[Any, Any]) -> None:
+    report = nybble.quantize(network(), x, activations=4).layers()
+    assert [one.activation_bits for one in report.layers] == [4, 4, 4, 4, 4, 8]
+    assert report.layers[1].saturation > 0  # calibration by squared error cuts outliers
+    # One bit less hurts more than it does with 8 bits.
+    whole = nybble.quantize(network(), x).layers()
+    assert report.snr_db < whole.snr_db - 10
+    assert all(one.own_snr_db < 35 for one in report.layers[:2])
 
 
 def test_saturated_outputs_are_counted(x: np.ndarray[Any, Any]) -> None:

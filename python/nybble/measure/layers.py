@@ -33,7 +33,7 @@ class LayerError:
 
     snr_db, cosine: of its output against the float network's, with all errors of the layers before it.
     own_snr_db: of its output against what the float operator makes of the same integer inputs: the error
-    that this layer adds. saturation: share of its outputs that are the smallest or largest integer where that
+    that this layer adds. saturation: share of its outputs that are the smallest or largest level where that
     float operator's number is beyond it by more than half a step. gain_db: what the network's output gains
     where the integer core gets this layer's output from the float operator, rounded to the output's
     integers: the part of the error that is this layer's to mend.
@@ -123,13 +123,15 @@ def measure_layers(
     session: Session,
     samples: Sequence[Array],
     *,
+    integers: Graph | None = None,
     limit: int = SAMPLES,
     seconds: float = SECONDS,
 ) -> LayerReport:
     """Step an integer network on the integer core beside the float network that it was quantized from.
 
     reference: the float graph as it was quantized (passes.prepare_float and what follows), whose tensors
-    have the names of the integer ones. samples: per input float32 [N, *shape]. limit: how many of them to
+    have the names of the integer ones. samples: per input float32 [N, *shape]. integers: the integer graph, which
+    says where an activation uses only some levels of its type. limit: how many of them to
     take at most, evenly spread; seconds: take no further one after that time, but one at least.
 
     Raises ValueError where the inputs or outputs of the two differ.
@@ -140,7 +142,7 @@ def measure_layers(
             f"{len(reference.inputs)} and {len(reference.outputs)}"
         )
     layers = session.layers()
-    stepped = _Stepped(reference, session, layers)
+    stepped = _Stepped(reference, session, layers, integers)
     count = len(samples[0])
     chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
     end = time.monotonic() + seconds
@@ -184,12 +186,15 @@ def combined_db(tallies: Sequence[Tally]) -> float:
 class _Stepped:
     """Sums over samples of every layer of one network."""
 
-    def __init__(self, reference: Graph, session: Session, layers: Sequence[Layer]) -> None:
+    def __init__(
+        self, reference: Graph, session: Session, layers: Sequence[Layer], integers: Graph | None
+    ) -> None:
         self.reference = reference
         self.session = session
         self.producers = reference.producers()
         self.matched = [layer for layer in layers if layer.output.name in self.producers]
         self.ports = {layer.output.name: layer.output for layer in layers}
+        self.levels = {layer.output.name: _levels(layer.output, integers) for layer in layers}
         self.scores = scores(reference, session)
         self.sums = {layer.index: _Sums() for layer in self.matched}
         for sums in self.sums.values():
@@ -213,11 +218,12 @@ class _Stepped:
             own = self._own(self.producers[name], known, name)
             sums.output.add(floats[name], known[name].reshape(floats[name].shape))
             sums.own.add(own, known[name].reshape(own.shape))
-            mended = _nearest(port, own).reshape(port.shape)
+            levels = self.levels[name]
+            mended = np.clip(_nearest(port, own), *levels).astype(port.dtype).reshape(port.shape)
             integer = found[name].reshape(port.shape)
-            sums.beyond += _beyond(port, own.reshape(port.shape), integer)
+            sums.beyond += _beyond(port, levels, own.reshape(port.shape), integer)
             sums.elements += integer.size
-            for tallies, other in ((sums.mended, mended), (sums.coarser, _coarser(port, integer))):
+            for tallies, other in ((sums.mended, mended), (sums.coarser, _coarser(port, levels, integer))):
                 # Where nothing is replaced, the outputs stay as they are.
                 same = np.array_equal(other, integer)
                 self._count(
@@ -254,13 +260,14 @@ class _Stepped:
     def result(self, layer: Layer) -> LayerError:
         """What is known of a layer."""
         sums = self.sums.get(layer.index)
+        low, high = self.levels[layer.output.name]
         known = (
             layer.index,
             layer.kind,
             layer.name,
             layer.output.name,
             layer.weight_bits,
-            8 * layer.output.dtype.itemsize,
+            (high - low).bit_length(),
             layer.weight_bytes,
         )
         if sums is None:
@@ -286,7 +293,11 @@ def real_numbers(port: Port, integers: Array) -> Array:
     return port.dequantize(integers) if port.scale else integers
 
 
-def _limits(port: Port) -> tuple[int, int]:
+def _levels(port: Port, integers: Graph | None) -> tuple[int, int]:
+    """The smallest and the largest integer that a tensor may hold."""
+    tensor = None if integers is None else integers.tensors.get(port.name)
+    if tensor is not None and tensor.dtype.numpy == port.dtype:
+        return tensor.lowest, tensor.highest
     limits = np.iinfo(port.dtype)
     return int(limits.min), int(limits.max)
 
@@ -296,21 +307,21 @@ def _nearest(port: Port, values: Array) -> Array:
     return port.quantize(values) if port.scale else values.astype(port.dtype)
 
 
-def _coarser(port: Port, integers: Array) -> Array:
+def _coarser(port: Port, levels: tuple[int, int], integers: Array) -> Array:
     """The integers rounded to an even distance from the zero point, odd ones up and down in turn."""
-    low, high = _limits(port)
+    low, high = levels
     steps = integers.astype(np.int64) - port.zero_point
     rounded = port.zero_point + 2 * np.rint(steps / 2).astype(np.int64)
-    # At the ends of the type the even distance inside is taken.
+    # At the ends of the levels the even distance inside is taken.
     fitting = np.where(rounded > high, rounded - 2, np.where(rounded < low, rounded + 2, rounded))
     return np.asarray(fitting, port.dtype)
 
 
-def _beyond(port: Port, real: Array, integer: Array) -> int:
-    """How many integers are at an end of the type, and stand for a number further out by over half a step."""
+def _beyond(port: Port, levels: tuple[int, int], real: Array, integer: Array) -> int:
+    """How many integers are at an end of the levels, and stand for a number further out by over half a step."""
     if not port.scale:
         return 0
     steps = real.astype(np.float64) / port.scale + port.zero_point
-    low, high = _limits(port)
+    low, high = levels
     cut = ((integer == low) & (steps < low - 0.5)) | ((integer == high) & (steps > high + 0.5))
     return int(cut.sum())

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..graph import Array, Graph, evaluate_batches
+from ..quantize.calibration import CALIBRATIONS
 from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .compare import Tally
@@ -168,7 +169,7 @@ def find_remedies(
 
 def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recipe]]:
     """Recipes worth a try, the most promising first: more bits for the layers that cost most, finer scales,
-    more bits for several layers, for all.
+    other calibrations, more bits for several layers, for all.
     """
     costly = sorted(
         (one for one in report.layers if 0 < one.weight_bits < 8 and one.gain_db is not None),
@@ -186,6 +187,11 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
         for size in (64, 16):
             if recipe.group is None or size < recipe.group:
                 yield f"a factor for every {size} k", replace(recipe, group=size)
+    if recipe.activations < 8:
+        yield "activations at 8 bits", replace(recipe, activations=8, calibration=None)
+    for row in CALIBRATIONS:
+        if row != (recipe.calibration or ("minmax" if recipe.activations == 8 else "mse")):
+            yield f"calibration {row}", replace(recipe, calibration=row)
     narrowest = min((one.weight_bits for one in costly), default=8)
     for bits in (4, 8):
         if narrowest < bits:
