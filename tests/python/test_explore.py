@@ -27,6 +27,7 @@ from nybble.measure.explore import Budget, Exploration, explore
 from nybble.measure.memory import read_plan
 from nybble.measure.results import Results, content_key
 from nybble.measure.trial import before_softmax, loss_of
+from nybble.quantize import Override, Recipe
 
 
 def network(name: str = "net", head: str = "Softmax") -> bytes:
@@ -125,6 +126,11 @@ def test_budget_of_bytes(found: Exploration, share: int) -> None:
     chosen = run(f"bytes={share}%", results=None).chosen
     assert chosen.file_bytes <= whole * share / 100
     assert run(f"bytes={whole * share // 100}").chosen.sha256 == chosen.sha256
+
+
+def test_budget_of_weights(found: Exploration) -> None:
+    chosen = run("weights=50%").chosen
+    assert chosen.weight_bytes <= found.candidates[0].weight_bytes // 2
 
 
 def test_budget_of_points() -> None:
@@ -386,6 +392,18 @@ def test_command_refuses_levels(tmp_path: Path, levels: str) -> None:
         levels,
     ]
     assert CliRunner().invoke(main, command).exit_code in (1, 2)
+
+
+def test_recipe_holds_for_every_candidate() -> None:
+    overrides = (Override(type="Conv2d", weights=2), Override(type="Conv2d", activations=4))
+    exploration = run(
+        "bytes=70%", recipe=Recipe(4, activations=8, calibration="percentile", overrides=overrides)
+    )
+    assert {c.name for c in exploration.candidates} >= {"W8", "W4", "W2"}
+    for candidate in exploration.candidates:
+        assert candidate.recipe.calibration == "percentile"
+        assert candidate.recipe.overrides == overrides[1:]
+        assert nybble.quantize(MODEL, CALIBRATION, recipe=candidate.recipe).model == candidate.model
 
 
 def test_wrong_arguments() -> None:

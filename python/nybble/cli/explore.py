@@ -31,8 +31,8 @@ from .terminal import Column, count_text, print_table, stages
     "--budget",
     default="points=0.5",
     show_default=True,
-    help="bytes=50000 or bytes=50% (of the file in 8 bits), latency=2ms (on this machine), or points=0.5 (accuracy "
-    "lost on the calibration samples).",
+    help="bytes=50000 or bytes=50% (of the file in 8 bits), weights=50% (of the packed weights alone), latency=2ms (on "
+    "this machine), or points=0.5 (accuracy lost on the calibration samples).",
 )
 @click.option("-o", "--output", type=FILE, metavar="OUT.nyb", help="Write the chosen model.")
 @click.option(
@@ -47,6 +47,12 @@ from .terminal import Column, count_text, print_table, stages
     show_default=True,
     metavar="BITS",
     help="Bits that a layer's weights may have.",
+)
+@click.option(
+    "--recipe",
+    type=FILE,
+    metavar="RECIPE.yaml",
+    help="Everything but the bits of the weights: calibration, activations, as nybble quantize takes it.",
 )
 @click.option(
     "--samples",
@@ -71,6 +77,7 @@ def explore(
     output: Path | None,
     directory: Path | None,
     levels: str,
+    recipe: Path | None,
     samples: int | None,
     candidates: int,
     jobs: int,
@@ -97,6 +104,7 @@ def explore(
     from ..measure.explore import Budget, write_reports
     from ..measure.explore import explore as explore_levels
     from ..measure.report import verdict
+    from ..quantize import Recipe
 
     wanted = Budget.parse(budget)
     place = model.with_suffix(".explore") if directory is None else directory
@@ -109,6 +117,7 @@ def explore(
             data,
             test=test,
             budget=wanted,
+            recipe=None if recipe is None else Recipe.from_yaml(recipe),
             levels=bits,
             samples=samples,
             candidates=candidates,

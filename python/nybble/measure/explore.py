@@ -30,14 +30,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..convert import import_model, producer, write_whole
-from ..graph import Array, DType, Graph, QuantizationError, evaluate_outputs
-from ..passes import prepare_float
+from ..graph import Array, Graph, QuantizationError, evaluate_outputs
 from ..quantize.observe import observe
 from ..quantize.parameters import Range
 from ..quantize.recipe import WEIGHT_BITS, Recipe, has_weights
 from ..quantize.samples import Data, read_samples
 from ..quantize.search import Front, Option, pareto_front, spread
-from ..quantize.ties import separate_given
+from ..quantizing import prepare
 from ..session import cpu_levels, load_nyb
 from .bench import Benchmark, LayerTime, benchmark
 from .report import bits_text, html_report, loss_text, lost_text, milliseconds, png_report
@@ -66,9 +65,9 @@ _UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 
 @dataclass(frozen=True)
 class Budget:
-    """What a model may take. kind: 'bytes' (of the file), 'latency' (ns, of one invocation on this machine)
-    or 'points' (hundredths of the calibration samples lost against the float network). share: whether bytes
-    are a part (0..1) of the file with all weights in 8 bits.
+    """What a model may take. kind: 'bytes' (of the file), 'weights' (bytes of the packed weights alone), 'latency'
+    (ns, of one invocation on this machine) or 'points' (hundredths of the calibration samples lost against
+    the float network). share: whether bytes are a part (0..1) of what the highest level takes.
     """
 
     kind: str
@@ -77,11 +76,15 @@ class Budget:
 
     @staticmethod
     def parse(text: str) -> Budget:
-        """From 'bytes=50000', 'bytes=50%', 'latency=2ms' (ns, us, ms, s) or 'points=0.5'. Raises ValueError."""
+        """From 'bytes=50000', 'bytes=50%', 'weights=50%', 'latency=2ms' (ns, us, ms, s) or 'points=0.5'.
+
+        Raises ValueError.
+        """
         kind, _, rest = text.partition("=")
         match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%|ns|us|ms|s)?", rest.strip())
         unit = match[2] if match else None
-        fits = {"bytes": unit in (None, "%"), "latency": unit in _UNITS, "points": unit is None}
+        sized = unit in (None, "%")
+        fits = {"bytes": sized, "weights": sized, "latency": unit in _UNITS, "points": unit is None}
         if match is None or not fits.get(kind, False):
             raise ValueError(
                 f"expected a budget such as bytes=50000, bytes=50%, latency=2ms or points=0.5, found {text!r}"
@@ -248,7 +251,7 @@ class Exploration:
                 {
                     "name": c.name,
                     "bits": list(c.bits),
-                    "recipe": recipe_document(c.recipe),
+                    "recipe": c.recipe.to_dict(),
                     "file_bytes": c.file_bytes,
                     "weight_bytes": c.weight_bytes,
                     "sha256": c.sha256,
@@ -269,14 +272,12 @@ def _score_document(score: Score | None) -> dict[str, Any] | None:
     return None if score is None else asdict(score)
 
 
-def recipe_document(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as JSON values."""
-    return recipe.to_dict()
-
-
 def recipe_text(recipe: Recipe) -> str:
-    """A recipe as YAML (of which JSON is a part)."""
-    return json.dumps(recipe_document(recipe), indent=2) + "\n"
+    """A recipe as YAML; where PyYAML is not installed as JSON, which is a part of it."""
+    try:
+        return recipe.to_yaml()
+    except ImportError:
+        return json.dumps(recipe.to_dict(), indent=2) + "\n"
 
 
 def write_reports(found: Exploration, directory: Path) -> list[str]:
@@ -341,7 +342,10 @@ def explore(
     store = Results(None if results is None else Path(results))
     tell = progress or (lambda what, done, of: None)
     given = Recipe() if recipe is None else recipe
-    base = replace(given, weights=chosen_levels[0], first=None, last=None, layers={})
+    overrides = tuple(
+        o for one in given.overrides if (o := replace(one, weights=None)).activations or o.calibration
+    )
+    base = replace(given, weights=chosen_levels[0], first=None, last=None, layers={}, overrides=overrides)
     task, key = _prepare(reference, base, data, labels, test, test_labels, samples, store, tell)
     with workers(task, jobs, dask) as run:
         search = _Search(task, base, chosen_levels, store, key, run, tell)
@@ -386,15 +390,10 @@ def _prepare(
     tell: Callable[[str, int, int], None],
 ) -> tuple[Task, str]:
     """(what trials share, the hash of all of it). Ranges and float answers are taken from the results."""
-    wrong = [p.name for p in reference.inputs if reference.tensors[p.tensor].dtype is not DType.FLOAT32]
-    if wrong:
-        raise QuantizationError(
-            f"{reference.name}: is quantized already (input {wrong[0]!r}): use nybble.convert"
-        )
-    graph = separate_given(prepare_float(reference))
+    graph = prepare(reference)
     inputs, found = read_samples(data, reference)
     code = content_key(_code_digest(), _graph_key(reference))
-    key = content_key(code, "ranges", recipe_document(base), _array_key(inputs))
+    key = content_key(code, "ranges", base.to_dict(), _array_key(inputs))
     entry = store.read(key)
     if entry is None:
         tell("calibrating", 0, 1)
@@ -497,7 +496,7 @@ class _Search:
     def trials(self, selections: Sequence[tuple[int, ...]], whole: bool, what: str) -> list[Trial]:
         """What comes of selections; each is kept as soon as it is there."""
         recipes = [self.recipe(selection) for selection in selections]
-        keys = [content_key(self.key, recipe_document(recipe), whole) for recipe in recipes]
+        keys = [content_key(self.key, recipe.to_dict(), whole) for recipe in recipes]
         found: dict[int, Trial] = {}
         for i, key in enumerate(keys):
             entry = self.store.read(key)
@@ -524,7 +523,7 @@ class _Search:
         sizes = [[layer.weight_bytes[b] for b in self.levels] for layer in layers]
         front = _front(sizes, losses)
         self.measure([self.selection(front, point) for point in spread(front, count)])
-        if budget.kind == "bytes":
+        if budget.kind in ("bytes", "weights"):
             budget = self.meet_bytes(front, budget)
         elif budget.kind == "latency":
             self.meet_latency(losses, budget)
@@ -620,16 +619,20 @@ class _Search:
     def meet_bytes(self, front: Front, budget: Budget) -> Budget:
         """Measure the best selection within a budget of bytes; returns the budget as a number of bytes."""
         highest = self.known[self.uniform(self.levels[0])][0]
+
+        def taken(trial: Trial) -> int:
+            return len(trial.model) if budget.kind == "bytes" else sum(trial.weight_bytes)
+
         if budget.share:
-            budget = Budget("bytes", float(int(budget.value * len(highest.model))))
-        room = int(budget.value) - (len(highest.model) - sum(highest.weight_bytes))
+            budget = Budget(budget.kind, float(int(budget.value * taken(highest))))
+        room = int(budget.value) - (taken(highest) - sum(highest.weight_bytes))
         for _ in range(_TRIES):
             point = front.within(room)
             if point is None:
                 break
             selection = self.selection(front, point)
             self.measure([selection])
-            excess = len(self.known[selection][0].model) - int(budget.value)
+            excess = taken(self.known[selection][0]) - int(budget.value)
             if excess <= 0:
                 break
             room = min(room, int(front.costs[point])) - excess
@@ -730,13 +733,16 @@ class _Search:
             raise QuantizationError(
                 f"no candidate loses at most {budget.value:g} points; the best loses {best:g}"
             )
-        spent: Callable[[Candidate], float] = (
-            (lambda c: c.file_bytes) if budget.kind == "bytes" else (lambda c: c.latency)
-        )
+        spending: dict[str, Callable[[Candidate], float]] = {
+            "bytes": lambda c: c.file_bytes,
+            "weights": lambda c: c.weight_bytes,
+            "latency": lambda c: c.latency,
+        }
+        spent = spending[budget.kind]
         within = [c for c in found if spent(c) <= budget.value]
         if not within:
             least = min(map(spent, found))
-            shown = f"{least:,.0f} bytes" if budget.kind == "bytes" else f"{least / 1e6:.3f} ms"
+            shown = f"{least / 1e6:.3f} ms" if budget.kind == "latency" else f"{least:,.0f} bytes"
             raise QuantizationError(f"no candidate meets the budget {budget}; the least is {shown}")
         return min(within, key=lambda c: (c.loss, c.file_bytes))
 
