@@ -21,7 +21,7 @@ import nybble  # noqa: E402
 from models.small import small_graph  # noqa: E402
 from nybble import ops  # noqa: E402
 from nybble.convert import convert_graph, import_model  # noqa: E402
-from nybble.graph import DType, Graph, Quantization, Tensor  # noqa: E402
+from nybble.graph import DType, Graph, Quantization, ScaleGroups, Tensor  # noqa: E402
 from ops.hostile import single  # noqa: E402
 from oracle.random_ops import OPERATORS, random_case  # noqa: E402
 
@@ -61,6 +61,20 @@ def _squared_difference() -> Graph:
     return single(ops.SquaredDifference(), (a, b), y)
 
 
+def _scale_groups(dtype: DType) -> bytes:
+    """A convolution whose runs of 16 k have factors, which cross the window's lines and end with a shorter one."""
+    q = Quantization.per_tensor(0.05, 3)
+    rng = np.random.default_rng(0)
+    values = rng.integers(dtype.lowest, dtype.highest + 1, (9, 2, 2, 10)).astype(np.int8)
+    groups = ScaleGroups(16, rng.integers(-128, 128, (9, 3)).astype(np.int8))
+    x, w, y = (
+        Tensor("x", DType.INT8, (1, 3, 4, 10), q),
+        Tensor("w", dtype, values.shape, Quantization((0.01,) * 9, (0,) * 9, 0, groups), values),
+        Tensor("y", DType.INT8, (1, 2, 3, 9), Quantization.per_tensor(10.0, 0)),
+    )
+    return convert_graph(single(ops.Conv2d(ops.Window((2, 2))), (x, w), y))
+
+
 def _candidates() -> Iterator[bytes]:
     for bits in (8, 4, 2):
         yield convert_graph(small_graph(bits))
@@ -83,7 +97,7 @@ def main() -> None:
     for model in _candidates():
         if len(model) <= _LARGEST:
             found.setdefault(_kind(model), []).append(model)
-    seeds = {}
+    seeds = {f"seed_scale_groups{d.bits}.nyb": _scale_groups(d) for d in (DType.INT8, DType.INT4, DType.INT2)}
     for kind, models in found.items():
         ordered = sorted(models, key=lambda m: (len(m), m))
         seeds[f"seed_{kind}_small.nyb"] = ordered[0]
