@@ -26,6 +26,7 @@ from nybble import UnsupportedError, ops  # noqa: E402
 from nybble.convert import convert_graph  # noqa: E402
 from nybble.graph import DType, Graph, Node, Rounding, Tensor, evaluate_outputs  # noqa: E402
 from nybble.importers.onnx import import_onnx  # noqa: E402
+from nybble.quantize import Recipe  # noqa: E402
 
 SHARED = Path(os.environ.get("NYBBLE_SHARED", "../shared"))
 
@@ -353,6 +354,49 @@ def test_weights_alone_give_a_float_network() -> None:
     y = net.node("Conv", net.input(SHAPE), weights(net, (5, 4, 3, 3), 0))
     graph = import_onnx(net.model(y))
     assert all(t.dtype is DType.FLOAT32 for t in graph.tensors.values())
+
+
+def block_weights(net: Network, shape: tuple[int, ...], axis: int, block: int, scales: int) -> Any:
+    """Weights of 4 bits with scales and zero points for blocks along an axis."""
+    low, high = -8, 7
+    values = net.random.integers(low, high + 1, size=shape)
+    kept = list(shape)
+    kept[axis] = scales
+    name = f"block{len(net.constants)}"
+    zeros = net.random.integers(-2, 3, size=kept)
+    for suffix, array in (("w", values), ("z", zeros)):
+        net.constants.append(
+            helper.make_tensor(f"{name}.{suffix}", TensorProto.INT4, array.shape, array.reshape(-1).tolist())
+        )
+    steps = net.constant(net.random.uniform(0.01, 0.1, size=kept))
+    return net.node("DequantizeLinear", f"{name}.w", steps, f"{name}.z", axis=axis, block_size=block)
+
+
+def test_blocks_of_weights_alone_give_a_float_network() -> None:
+    net = Network(opset=21)
+    y = net.node("Conv", net.input(SHAPE), block_weights(net, (5, 4, 3, 3), 1, 2, 2))
+    y = net.node("MatMul", net.node("Flatten", y), block_weights(net, (100, 6), 0, 32, 4))
+    model = net.model(y)
+    samples = net.random.normal(size=(8, *SHAPE[1:])).astype(np.float32)
+    graph = import_onnx(model)
+    assert all(t.dtype is DType.FLOAT32 for t in graph.tensors.values())
+    (found,) = evaluate_outputs(graph, [samples[:1].transpose(0, 2, 3, 1)], real=True)
+    (expected,) = session_of(model).run(None, {"x": samples[:1]})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    fine = nybble.quantize(model, samples, recipe=Recipe(4, group=32))
+    assert fine.comparison.outputs[0].snr_db > 15
+
+
+def test_blocks_are_refused_where_activations_are_integers_and_where_scales_are_missing() -> None:
+    net = Network(opset=21)
+    x = quantized(net, net.input(SHAPE), 0.02, 3)
+    y = net.node("Conv", x, block_weights(net, (5, 4, 3, 3), 1, 2, 2))
+    with pytest.raises(UnsupportedError, match="scales of blocks"):
+        import_onnx(net.model(quantized(net, y, 0.02, 0)))
+    net = Network(opset=21)
+    y = net.node("MatMul", net.input((1, 100)), block_weights(net, (100, 6), 0, 32, 3))
+    with pytest.raises(nybble.ModelError, match=r"expected scales \[4, 6\] of blocks, found 18 scales"):
+        import_onnx(net.model(y))
 
 
 def test_dynamic_quantization_is_refused() -> None:

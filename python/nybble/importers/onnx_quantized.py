@@ -76,8 +76,8 @@ def _quantize(g: Builder, node: OnnxNode) -> None:
 @rule("DequantizeLinear")
 def _dequantize(g: Builder, node: OnnxNode) -> None:
     scales, zero_points = _parameters(g, node)
-    if node.get("block_size", 0):
-        raise Refusal("scales of blocks", "quantize weights per tensor or per channel")
+    if node.get("block_size", 0) and (g.quantized or not g.is_constant(node.x)):
+        raise Refusal("scales of blocks", "quantize weights per tensor or per channel, or weights alone")
     if g.is_constant(node.x):
         _dequantize_constant(g, node, scales, zero_points)
         return
@@ -105,8 +105,20 @@ def _dequantize_constant(g: Builder, node: OnnxNode, scales: Array, zero_points:
         raise Refusal(f"constants of {data.dtype.name}", "use 8, 4 or 2 bits, and int32 for biases")
     dtype, shift = _WEIGHT_TYPES[data.dtype.name]
     shape = [1] * data.ndim
-    if scales.size > 1:
-        axis = int(node.get("axis", 1))
+    axis, block = int(node.get("axis", 1)), int(node.get("block_size", 0))
+    if block:
+        if not -data.ndim <= axis < data.ndim:
+            raise ModelError(f"{node.label}: no axis {axis} in constants {data.shape}")
+        shape = list(data.shape)
+        shape[axis] = -(-shape[axis] // block)
+        if scales.size != int(np.prod(shape)):
+            raise ModelError(f"{node.label}: expected scales {shape} of blocks, found {scales.size} scales")
+        given = range(data.shape[axis])
+        scales, zero_points = (
+            np.take(np.repeat(x.reshape(shape), block, axis), given, axis) for x in (scales, zero_points)
+        )
+        shape = list(data.shape)
+    elif scales.size > 1:
         if not -data.ndim <= axis < data.ndim or data.shape[axis] != scales.size:
             raise ModelError(f"{node.label}: {scales.size} scales along axis {axis} of {data.shape}")
         shape[axis] = -1
