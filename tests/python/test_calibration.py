@@ -183,11 +183,14 @@ def test_levels_by_layer_and_by_calibration() -> None:
     samples = np.random.default_rng(0).normal(size=(20, *IMAGE[1:])).astype(np.float32)
     overrides = (
         Override(type="*Conv2d", activations=4, calibration="percentile"),
-        Override(name="DepthwiseConv2d*", activations=2),
+        Override(name="DepthwiseConv2d*", activations=2, calibration="mse"),
     )
     result = nybble.quantize(graph, samples, recipe=Recipe(overrides=overrides))
     bits = {n.op.name: result.graph.tensors[n.outputs[0]].quantized.bits for n in result.graph.nodes[:3]}
     assert bits == {"Conv2d": 4, "DepthwiseConv2d": 2, "Add": None}
+    costs = result.layers().layers
+    assert [one.activation_bits for one in costs[:3]] == [4, 2, 8]
+    assert costs[1].saturation > 0.01
 
 
 def test_symmetric_activations_have_no_zero_point() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from ..graph import Graph, Node
 from ..passes.fold_affine import OUTPUT_AXIS
 from .calibration import CALIBRATIONS
-from .ties import tied
+from .ties import given, tied
 
 WEIGHT_BITS = (8, 4, 2)
 ACTIVATION_BITS = (8, 4, 2)
@@ -54,7 +54,9 @@ class Recipe:
     mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
-    and what softmax, logistic and tanh write, keep 8 bits. Raises ValueError for values that are not allowed.
+    what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits.
+
+    Raises ValueError for values that are not allowed.
     """
 
     weights: int = 8
@@ -116,9 +118,11 @@ class Recipe:
         for name, group in groups.items():
             if name in written:
                 most[group] = max(most[group], chosen.get(name, self.activations))
-        whole = {
-            groups[p.tensor] for p in (*graph.inputs, *graph.outputs) if p.tensor in groups
-        } | fixed.keys()
+        ends = [port.tensor for port in (*graph.inputs, *graph.outputs)]
+        # What a final softmax reads are the network's scores.
+        final = [written[name] for name in ends if name in written]
+        ends += [name for node in final if given(node.op) is not None for name in node.inputs]
+        whole = {groups[name] for name in ends if name in groups} | fixed.keys()
         return {name: 8 if group in whole else most[group] or 8 for name, group in groups.items()}
 
     def calibrations(self, graph: Graph) -> dict[str, str]:
@@ -165,19 +169,19 @@ class Recipe:
         Raises ValueError, which begins with ``where`` and the key, for keys and values that are not allowed.
         """
         _check_keys(where, values, Recipe)
-        given = dict(values)
-        layers = given.get("layers", {})
+        held = dict(values)
+        layers = held.get("layers", {})
         if not isinstance(layers, Mapping):
             raise ValueError(f"{where}: layers: expected names with bits, found {layers!r}")
-        overrides = given.get("overrides", ())
+        overrides = held.get("overrides", ())
         if isinstance(overrides, str) or not isinstance(overrides, Sequence):
             raise ValueError(f"{where}: overrides: expected a list, found {overrides!r}")
         for i, one in enumerate(overrides):
             _check_keys(f"{where}: overrides[{i}]", one, Override)
-        given["layers"] = dict(layers)
-        given["overrides"] = tuple(Override(**one) for one in overrides)
+        held["layers"] = dict(layers)
+        held["overrides"] = tuple(Override(**one) for one in overrides)
         try:
-            return Recipe(**given)
+            return Recipe(**held)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
 
