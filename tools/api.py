@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/api.md"
 #: Modules and the names that a user takes from them; None: all that the module exports.
 MODULES: dict[str, tuple[str, ...] | None] = {
     "nybble": None,
-    "nybble.quantize": ("Recipe",),
+    "nybble.quantize": ("Recipe", "Override"),
     "nybble.measure.intervals": ("wilson", "paired", "Paired"),
 }
 
