@@ -12,9 +12,10 @@
 //   2^(e-1) - 1 and 2^(e-1) both are 0 after the shift. So: sqrdmulh, ssra of the sign, srshl.
 // - nudge 2^30 and a clamp that begins at the zero point or above (relu): without the -1 a negative
 // accumulator
-//   still gives x <= 0 and a result of at most 0, which the clamp makes the minimum. So: sqrdmulh, srshl.
-// Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a shift below 32 (real
-// multipliers of 1/2 and more) goes through 64-bit products.
+//   still gives x <= 0 and a result of at most 0, which the clamp makes the minimum. So: sqrdmulh, srshl. For
+//   a shift of 31, which has no nudge, x is the result.
+// Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a smaller shift (real
+// multipliers of 1/2 and more, with relu 1 and more) goes through 64-bit products.
 #ifndef NYB_KERNELS_EPILOGUE_NEON_H
 #define NYB_KERNELS_EPILOGUE_NEON_H
 
@@ -68,12 +69,14 @@ NYB_INLINE nyb_panel_output nyb_panel_output_of(const int32_t *multipliers, cons
         .minimum = vdupq_n_s8((int8_t)output->minimum),
         .maximum = vdupq_n_s8((int8_t)output->maximum),
     };
-    uint32x4_t low[2]; // existing channels with a shift below 32
+    uint32x4_t low[2]; // existing channels whose shift is too small
     NYB_EACH (q, 2) {
         const uint32x4_t exists = vcltq_u32(vld1q_u32(lane + 4 * q), vdupq_n_u32(width));
         panel.multiplier[q] = vld1q_s32(multipliers + 4 * q);
         panel.down[q] = nyb_sub4(vdupq_n_s32(31), vld1q_s32(shifts + 4 * q));
-        low[q] = vandq_u32(vcgezq_s32(panel.down[q]), exists);
+        const uint32x4_t wide = panel.scaling == NYB_SCALING_RELU ? vcgtq_s32(panel.down[q], vdupq_n_s32(0))
+                                                                  : vcgezq_s32(panel.down[q]);
+        low[q] = vandq_u32(wide, exists);
     }
     if (vmaxvq_u32(vorrq_u32(low[0], low[1])) != 0) {
         panel.scaling = NYB_SCALING_WIDE;

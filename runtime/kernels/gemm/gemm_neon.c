@@ -2,11 +2,13 @@
 // AArch64 without dot products: 8 x 8 -> 16 bit multiplications (smull, smlal), widened by sadalp.
 #include "kernels/gemm/panel_neon.h"
 
-// Rows of a panel, or panels of a row, that keep their sums in the registers: there are 32 or 16.
+// Rows of a panel, or panels of a row, that keep their sums in the registers: there are 32 or 16. TURNS: rows
+// whose products alternate, so that none waits for the one before it; a Cortex-A53's smlal and sadalp take
+// six cycles.
 #if defined(__aarch64__)
-enum { TILE = 4 };
+enum { TILE = 4, TURNS = 2 };
 #else
-enum { TILE = 2 };
+enum { TILE = 2, TURNS = 1 };
 #endif
 
 NYB_INLINE int8x16_t load(const uint8_t *weights) { return vreinterpretq_s8_u8(vld1q_u8(weights)); }
@@ -71,23 +73,27 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t 
             row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
         uint32_t steps = nyb_packed_steps(args->segment, 8, NYB_PANEL_KR);
         for (; steps >= 2; steps -= 2, w += 2 * NYB_PANEL_STEP_BYTES) {
-            int32x4x2_t b = spread8(row[0]);
             NYB_EACH (n, tile.panels) {
                 int8x16_t x[2], y[2];
                 load2(x, w + (size_t)n * panel_bytes);
                 load2(y, w + (size_t)n * panel_bytes + NYB_PANEL_STEP_BYTES);
-                NYB_EACH (i, tile.rows) {
-                    if (i > 0)
-                        b = spread8(row[i]);
-                    int16x8_t s[4];
-                    multiply(s, x, vreinterpretq_s8_s32(b.val[0]));
-                    if (pairs) {
-                        multiply_add(s, y, vreinterpretq_s8_s32(b.val[1]));
-                    } else {
-                        widen_add(c[i + n], s);
-                        multiply(s, y, vreinterpretq_s8_s32(b.val[1]));
+                NYB_EACH (turn, (tile.rows + TURNS - 1) / TURNS) {
+                    const int i = TURNS * turn, rows = tile.rows - i < TURNS ? 1 : TURNS;
+                    const int32x4x2_t a = spread8(row[i]), b = rows == 2 ? spread8(row[i + 1]) : a;
+                    int16x8_t s[TURNS][4];
+                    NYB_EACH (r, rows)
+                        multiply(s[r], x, vreinterpretq_s8_s32((r == 0 ? a : b).val[0]));
+                    NYB_EACH (r, rows) {
+                        const int8x16_t second = vreinterpretq_s8_s32((r == 0 ? a : b).val[1]);
+                        if (pairs) {
+                            multiply_add(s[r], y, second);
+                        } else {
+                            widen_add(c[i + r + n], s[r]);
+                            multiply(s[r], y, second);
+                        }
                     }
-                    widen_add(c[i + n], s);
+                    NYB_EACH (r, rows)
+                        widen_add(c[i + r + n], s[r]);
                 }
             }
             NYB_EACH (i, tile.rows)
@@ -130,32 +136,34 @@ NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
     return bits == 4 ? vshrq_n_s8(x, 4) : vshrq_n_s8(x, 6);
 }
 
-// Adds the 16-bit sums to the accumulators and begins new ones.
-NYB_INLINE void flush(int32x4_t (*acc)[2], int16x8_t (*s)[4], const int count) {
+// 16-bit sums begin at -1, so that they take one product of the largest more: 32 * 8 * 128 = 2^15. Four make
+// a channel.
+enum { START = -1, LANES = 4 };
+
+// The 16-bit sums of a row as sums of eight channels.
+NYB_INLINE void widen(int32x4_t *to, const int16x8_t *s) {
+    NYB_EACH (q, 2)
+        to[q] = vpaddq_s32(vpaddlq_s16(s[2 * q]), vpaddlq_s16(s[2 * q + 1]));
+}
+NYB_INLINE void begin(int16x8_t (*s)[4], const int count) {
     NYB_EACH (i, count) {
-        NYB_EACH (q, 2) {
-            const int32x4_t sums = vpaddq_s32(vpaddlq_s16(s[i][2 * q]), vpaddlq_s16(s[i][2 * q + 1]));
-            acc[i][q] = nyb_add4(acc[i][q], sums);
-        }
         NYB_EACH (j, 4)
-            s[i][j] = vdupq_n_s16(0);
+            s[i][j] = vdupq_n_s16(START);
     }
 }
 
-// Weights of 4 and 2 bits: 16-bit sums of up to 30 products (4 bits: 30 * 8 * 128 = 30720) or 124 (2 bits:
-// 124 * 2 * 128 = 31744) in a lane, two of each plane in a step.
+// Weights of 4 and 2 bits. A 16-bit sum takes 16 steps of two products of 4 bits, 18 where no weight is -8
+// (36 * 7 * 128 = 32256), or 32 of four of 2 bits (128 * 2 * 128 = 2^15).
 NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t m, const uint8_t *w,
                              size_t panel_bytes, const nyb_gemm_tile tile, const int bits) {
     const int planes = 8 / bits;
     const int count = tile.rows + tile.panels - 1;
-    const uint32_t run = bits == 4 ? 15 : 31;
+    const uint32_t run = bits == 2 ? 32 : args->weight_minimum > -8 ? 18 : 16;
+    int32_t full[TILE][8]; // sums that had to leave 16 bits; in memory, since the loop needs all registers
+    bool any = false;
+    __asm__("" : : "r"(full) : "memory");
     int16x8_t s[TILE][4];
-    NYB_EACH (i, count) {
-        NYB_EACH (q, 2)
-            acc[i][q] = vdupq_n_s32(0);
-        NYB_EACH (j, 4)
-            s[i][j] = vdupq_n_s16(0);
-    }
+    begin(s, count);
     uint32_t room = run; // steps that the 16-bit sums still take
     for (uint32_t stretch = 0; stretch < args->segments; stretch++) {
         const uint8_t *row[TILE];
@@ -163,6 +171,20 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uin
             row[i] = args->a[m + (uint32_t)i] + stretch * args->pitch;
         uint32_t left = nyb_packed_steps(args->segment, (uint32_t)bits, NYB_PANEL_KR);
         while (left > 0) {
+            if (room == 0) {
+                NYB_EACH (i, count) {
+                    int32x4_t sums[2];
+                    widen(sums, s[i]);
+                    NYB_EACH (q, 2) {
+                        int32_t *to = full[i] + 4 * q;
+                        vst1q_s32(to, nyb_sub4(any ? nyb_add4(sums[q], vld1q_s32(to)) : sums[q],
+                                               vdupq_n_s32(START * LANES)));
+                    }
+                }
+                begin(s, count);
+                any = true;
+                room = run;
+            }
             const uint32_t steps = left < room ? left : room;
             for (uint32_t step = 0; step < steps; step++, w += NYB_PANEL_STEP_BYTES) {
                 NYB_EACH (n, tile.panels) {
@@ -170,12 +192,18 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uin
                     load2(x, w + (size_t)n * panel_bytes);
                     NYB_EACH (p, planes)
                         u[p][0] = plane(x[0], bits, p), u[p][1] = plane(x[1], bits, p);
-                    NYB_EACH (i, tile.rows) {
-                        if (bits == 4) {
-                            const int32x4x2_t b = spread8(row[i]);
-                            NYB_EACH (p, 2)
-                                multiply_add(s[i + n], u[p], vreinterpretq_s8_s32(b.val[p]));
-                        } else {
+                    if (bits == 4) {
+                        NYB_EACH (turn, (tile.rows + TURNS - 1) / TURNS) {
+                            const int i = TURNS * turn, rows = tile.rows - i < TURNS ? 1 : TURNS;
+                            const int32x4x2_t a = spread8(row[i]), b = rows == 2 ? spread8(row[i + 1]) : a;
+                            NYB_EACH (p, 2) {
+                                NYB_EACH (r, rows)
+                                    multiply_add(s[i + r + n], u[p],
+                                                 vreinterpretq_s8_s32((r == 0 ? a : b).val[p]));
+                            }
+                        }
+                    } else {
+                        NYB_EACH (i, tile.rows) {
                             const int32x4x4_t b = spread16(row[i]);
                             NYB_EACH (p, 4)
                                 multiply_add(s[i + n], u[p], vreinterpretq_s8_s32(b.val[p]));
@@ -187,20 +215,28 @@ NYB_INLINE void sum_low_bits(int32x4_t (*acc)[2], const nyb_gemm_args *args, uin
             }
             left -= steps;
             room -= steps;
-            if (room == 0) {
-                flush(acc, s, count);
-                room = run;
-            }
         }
     }
-    flush(acc, s, count);
+    NYB_EACH (i, count)
+        widen(acc[i], s[i]);
+    if (any) {
+        NYB_EACH (i, count) {
+            NYB_EACH (q, 2)
+                acc[i][q] = nyb_add4(acc[i][q], vld1q_s32(full[i] + 4 * q));
+        }
+    }
 }
 
 NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels, uint32_t m,
                          const nyb_gemm_tile tile, const int bits, const bool pairs) {
     const size_t panel_bytes =
         (size_t)nyb_panel_bytes(args->depth, (uint32_t)bits, NYB_PANEL_NR, NYB_PANEL_KR);
-    int32x4_t acc[TILE][2];
+    int32x4_t acc[TILE][2], bias[TILE][2];
+    NYB_EACH (n, tile.panels) {
+        NYB_EACH (q, 2)
+            bias[n][q] =
+                bits == 8 ? panels[n].bias[q] : nyb_sub4(panels[n].bias[q], vdupq_n_s32(START * LANES));
+    }
     if (bits == 8) {
         sum_w8(acc, args, m, panels->weights, panel_bytes, tile, pairs);
     } else {
@@ -208,7 +244,7 @@ NYB_INLINE void run_tile(const nyb_gemm_args *args, const nyb_gemm_panel *panels
     }
     NYB_EACH (i, tile.rows + tile.panels - 1) {
         NYB_EACH (q, 2)
-            acc[i][q] = nyb_add4(acc[i][q], panels[i % tile.panels].bias[q]);
+            acc[i][q] = nyb_add4(acc[i][q], bias[i % tile.panels][q]);
     }
     NYB_EACH (n, tile.panels)
         nyb_gemm_put(args, &panels[n], m, tile.rows, acc + n);
