@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the execution slots of an x86 core with AVX2 allow for int8 products, whatever loads and latencies do
-// (docs/adr/0007). Loops of instructions without dependencies between tiles, operands in the first-level cache:
+// (docs/adr/0007). Loops of instructions without dependencies between tiles, operands in the first-level
+// cache:
 //
 //   cc -O2 -o x86_ports benchmarks/x86_ports.c && taskset -c 1 ./x86_ports
 #include <stdint.h>
@@ -15,21 +16,21 @@ enum { TURNS = 1000, SAMPLES = 3000 };
 #define BYTES(w, acc) "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpmaddwd %%ymm11, %%ymm14, %%ymm14\n" ADD(acc)
 #define SIGNED(w, acc)                                                                                       \
     "vpsignb %%ymm10, " Y(w) ", %%ymm14\nvpmaddubsw %%ymm14, %%ymm15, %%ymm14\n"                             \
-    "vpmaddwd %%ymm11, %%ymm14, %%ymm14\n" ADD(acc)
+                             "vpmaddwd %%ymm11, %%ymm14, %%ymm14\n" ADD(acc)
 #define TWICE(w, acc)                                                                                        \
     "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpmaddubsw 2048(%1), %%ymm15, %%ymm10\n"                         \
-    "vpaddw %%ymm10, %%ymm14, %%ymm14\nvpmaddwd %%ymm11, %%ymm14, %%ymm14\n" ADD(acc)
-#define NARROW(w, acc)                                                                                       \
-    "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpaddw %%ymm14, " Y(acc) ", " Y(acc) "\n"
+                       "vpaddw %%ymm10, %%ymm14, %%ymm14\nvpmaddwd %%ymm11, %%ymm14, %%ymm14\n" ADD(acc)
+#define NARROW(w, acc) "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpaddw %%ymm14, " Y(acc) ", " Y(acc) "\n"
 #define MIXED(w, acc)                                                                                        \
-    "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpsrad $16, %%ymm14, %%ymm10\n" ADD(acc)                         \
-    "vpaddd %%ymm10, " Y(acc) ", " Y(acc) "\nvpxor %%ymm14, %%ymm11, %%ymm14\n"
+    "vpmaddubsw " Y(w) ", %%ymm15, %%ymm14\nvpsrad $16, %%ymm14, %%ymm10\n" ADD(acc) "vpaddd %%ymm10, " Y(   \
+        acc) ", " Y(acc) "\nvpxor %%ymm14, %%ymm11, %%ymm14\n"
 #define EACH8(X) X(12, 0) X(13, 1) X(12, 2) X(13, 3) X(12, 4) X(13, 5) X(12, 6) X(13, 7)
 #define ROW(at, size) "vpbroadcast" size " " #at "(%1), %%ymm15\n"
 #define TILE6(size)                                                                                          \
-    ROW(0, size) WORDS(12, 0) WORDS(13, 1) ROW(128, size) WORDS(12, 2) WORDS(13, 3)                          \
-    ROW(256, size) WORDS(12, 4) WORDS(13, 5) ROW(384, size) WORDS(12, 6) WORDS(13, 7)                        \
-    ROW(512, size) WORDS(12, 8) WORDS(13, 9) ROW(640, size) WORDS(12, 10) WORDS(13, 11)
+    ROW(0, size)                                                                                             \
+    WORDS(12, 0) WORDS(13, 1) ROW(128, size) WORDS(12, 2) WORDS(13, 3) ROW(256, size) WORDS(12, 4)           \
+        WORDS(13, 5) ROW(384, size) WORDS(12, 6) WORDS(13, 7) ROW(512, size) WORDS(12, 8) WORDS(13, 9)       \
+            ROW(640, size) WORDS(12, 10) WORDS(13, 11)
 #define ROW2(at, then, acc) ROW(at, "d") WORDS(12, acc) ROW(then, "d") WORDS(13, acc)
 #define SHIFTS "vpsllw $8, %%ymm12, %%ymm13\nvpsraw $8, %%ymm13, %%ymm13\nvpsraw $8, %%ymm12, %%ymm12\n"
 

@@ -37,8 +37,9 @@ void nyb_file_unmap(nyb_file *file);
 void *nyb_memory(size_t bytes);
 void nyb_memory_free(void *memory);
 
-// What handing an operator over to the threads of a pool costs: they have to notice, and to fetch the data.
-enum { NYB_HANDOVER_NS = 10000 };
+// What is worth handing over to the threads of a pool: they have to notice, or wake up, and to fetch the
+// data.
+enum { NYB_HANDOVER_NS = 25000 };
 
 // Threads for nyb_options.parallel; the calling thread is one of them. NULL where they cannot be started.
 // Calls to one pool from several threads take turns.
