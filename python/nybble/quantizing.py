@@ -15,7 +15,7 @@ import numpy.typing as npt
 from .convert import convert_graph, import_model, write_whole
 from .graph import DType, Graph, QuantizationError
 from .passes import prepare_float
-from .quantize.apply import quantize_graph
+from .quantize.apply import Progress, quantize_graph
 from .quantize.observe import observe
 from .quantize.recipe import Recipe
 from .quantize.samples import Data, read_samples
@@ -119,19 +119,23 @@ def prepare(reference: Graph) -> Graph:
     return separate_given(prepare_float(reference))
 
 
-def quantize_to_graph(reference: Graph, data: Data, recipe: Recipe) -> Graph:
-    """The integer graph of a float one, calibrated on samples.
+def quantize_to_graph(
+    reference: Graph, data: Data, recipe: Recipe, progress: Progress | None = None
+) -> Graph:
+    """The integer graph of a float one, calibrated on samples. progress: called with (steps done, of).
 
     Raises QuantizationError, and what read_samples raises.
     """
-    return _with_warnings(reference, data, recipe)[0]
+    return _with_warnings(reference, data, recipe, progress)[0]
 
 
-def _with_warnings(reference: Graph, data: Data, recipe: Recipe) -> tuple[Graph, tuple[SharedScale, ...]]:
+def _with_warnings(
+    reference: Graph, data: Data, recipe: Recipe, progress: Progress | None
+) -> tuple[Graph, tuple[SharedScale, ...]]:
     graph = prepare(reference)
     samples, _ = read_samples(data, reference)
     ranges = observe(graph, samples, recipe)
-    return quantize_graph(graph, ranges, recipe), shared_scales(graph, ranges)
+    return quantize_graph(graph, ranges, recipe, samples, progress), shared_scales(graph, ranges)
 
 
 def quantize(
@@ -144,6 +148,7 @@ def quantize(
     recipe: Recipe | None = None,
     labels: npt.ArrayLike | None = None,
     test: Data | None = None,
+    progress: Progress | None = None,
 ) -> Quantized:
     """Quantize a float network to integers and measure the result on the integer core.
 
@@ -153,7 +158,7 @@ def quantize(
     weights, 8, 4 or 2; activations: 8, 4 or 2. recipe: bits layer by layer; it takes the place of weights
     and activations. test: samples to measure on, given as data is; the calibration samples
     themselves where it is None. labels: class numbers of the samples measured on. destination:
-    where to write the model.
+    where to write the model. progress: called with (steps done, of).
 
     Equal inputs give equal bytes. Raises ModelError, UnsupportedError with all blockers,
     QuantizationError, OSError, and TypeError or ValueError for wrong arguments.
@@ -166,7 +171,7 @@ def quantize(
     if recipe is None:
         recipe = Recipe(weights, activations)
     reference = source if isinstance(source, Graph) else import_model(source)
-    graph, warnings = _with_warnings(reference, data, recipe)
+    graph, warnings = _with_warnings(reference, data, recipe, progress)
     model = convert_graph(graph)
     session = load_nyb(model)
     comparison = compare(reference, session, data if test is None else test, labels)

@@ -14,8 +14,10 @@ from onnx_networks import Network
 
 import nybble
 from nybble.graph import evaluate_outputs
+from nybble.quantize.clip import full_scales
 from nybble.quantize.group_weights import group_weights
-from nybble.quantize.parameters import Float64, quantized_weights, weight_scales
+from nybble.quantize.layer import Grid
+from nybble.quantize.parameters import WEIGHT_TYPES, Float64
 from nybble.quantize.recipe import GROUP_SIZES, Recipe
 
 
@@ -55,8 +57,9 @@ def test_each_group_loses_no_more_than_rounding_with_its_full_scale(
 @pytest.mark.parametrize("bits", [4, 2])
 def test_smaller_groups_lose_less(bits: int) -> None:
     rows = drawn_rows(1, 64, 576)
-    scales = weight_scales(rows, bits, 0, 1.0, None)
-    plain = quantized_weights(rows, scales, bits, 0) * scales.astype(np.float64)[:, None]
+    kind = WEIGHT_TYPES[bits]
+    scales = full_scales(rows[None], kind.highest)
+    plain = Grid(kind.lowest, kind.highest).nearest(rows[None], scales)[0] * scales[0][:, None]
     losses = [float(np.square(plain - rows).sum())]
     losses += [float(np.square(grouped(rows, bits, size) - rows).sum()) for size in (128, 64, 32, 16)]
     assert losses == sorted(losses, reverse=True)
@@ -108,15 +111,17 @@ def test_core_equals_meaning(bits: int, size: int) -> None:
 
 def test_groups_are_nearer_to_float_and_counted_in_the_bytes() -> None:
     model, samples = network()
-    plain, fine = (nybble.quantize(model, samples, recipe=Recipe(2, group=size)) for size in (None, 16))
+    plain, fine = (
+        nybble.quantize(model, samples, recipe=Recipe(2, group=size, method="nearest")) for size in (None, 16)
+    )
     assert fine.comparison.outputs[0].snr_db > plain.comparison.outputs[0].snr_db + 3
     # A byte for each group of a channel, channels in panels of 8: k is 27, 108, 72, 360; the depthwise one has none.
     factors = 16 * 2 + 16 * 7 + 2 * 16 * 5 + 8 * 23
     assert fine.weight_bytes - plain.weight_bytes == factors
-    assert fine.model == nybble.quantize(model, samples, recipe=Recipe(2, group=16)).model
+    assert fine.model == nybble.quantize(model, samples, recipe=Recipe(2, group=16, method="nearest")).model
 
 
 @pytest.mark.parametrize("wrong", [0, 8, 24, 256])
 def test_other_sizes_are_refused(wrong: int) -> None:
-    with pytest.raises(ValueError, match=f"expected groups of 16, 32, 64, 128 k, found {wrong}"):
+    with pytest.raises(ValueError, match=f"group: expected 16, 32, 64 or 128 k, found {wrong}"):
         Recipe(4, group=wrong)

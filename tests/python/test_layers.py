@@ -67,7 +67,7 @@ def test_replaced_tensors_reach_the_rest_of_the_network() -> None:
 
 
 def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
-    result = nybble.quantize(network(), x, weights=4)
+    result = nybble.quantize(network(), x, recipe=Recipe(4, method="nearest"))
     report = result.layers()
     assert report.samples == 24
     assert [one.kind for one in report.layers] == list(KINDS)
@@ -78,7 +78,7 @@ def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
     assert first.own_snr_db == pytest.approx(first.snr_db, abs=0.5)
     assert report.layers[4].own_snr_db > report.layers[4].snr_db
     # 8 bits cost each layer less than 4 of them do.
-    eight = nybble.quantize(network(), x, weights=8).layers()
+    eight = nybble.quantize(network(), x, recipe=Recipe(method="nearest")).layers()
     for a, b in zip(eight.layers, report.layers, strict=True):
         if a.weight_bits:
             assert a.own_snr_db > b.own_snr_db + 10
@@ -102,7 +102,7 @@ def test_snr_is_that_of_the_tensors(x: np.ndarray[Any, Any]) -> None:
 @pytest.mark.parametrize("bad", [0, 1, 2])
 def test_the_culprit_is_the_layer_with_the_fewest_bits(x: np.ndarray[Any, Any], bad: int) -> None:
     names = layer_names(nybble.quantize(network(), x))
-    result = nybble.quantize(network(), x, recipe=Recipe(8, layers={names[bad]: 2}))
+    result = nybble.quantize(network(), x, recipe=Recipe(8, layers={names[bad]: 2}, method="nearest"))
     report = result.layers()
     assert report.culprit is not None
     assert report.culprit.name == names[bad]
@@ -190,7 +190,9 @@ def test_recipes_keep_what_they_do_not_change() -> None:
 
 
 def test_reports_as_json(x: np.ndarray[Any, Any]) -> None:
-    result = nybble.quantize(network(), x, weights=2, test=x, labels=np.zeros(24, int))
+    result = nybble.quantize(
+        network(), x, recipe=Recipe(2, method="nearest"), test=x, labels=np.zeros(24, int)
+    )
     report = result.layers()
     document = json.loads(json.dumps(report.document(), allow_nan=False))
     assert document["layers"][0]["weight_bits"] == 2
@@ -209,6 +211,8 @@ def test_command(x: np.ndarray[Any, Any], tmp_path: Path) -> None:
         tmp_path / "data.npz",
         "--weights",
         "2",
+        "--method",
+        "nearest",
         "--force",
     )
     output = cli(*arguments, "--explain").output

@@ -22,12 +22,8 @@ from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tenso
 from nybble.graph import constant as constant_tensor
 from nybble.importers.onnx import import_onnx
 from nybble.quantize import Range, Recipe
-from nybble.quantize.parameters import (
-    activation_parameters,
-    quantized_bias,
-    quantized_weights,
-    weight_scales,
-)
+from nybble.quantize.apply import quantize_graph
+from nybble.quantize.parameters import activation_parameters
 
 
 def plain(net: Network) -> str:
@@ -117,7 +113,7 @@ def test_core_equals_meaning(name: str, bits: int) -> None:
 @pytest.mark.parametrize("bits", [8, 4, 2])
 def test_graph_is_integer_and_has_its_own_rounding(bits: int) -> None:
     model, samples = network("attention")
-    graph = nybble.quantize(model, samples, weights=bits).graph
+    graph = nybble.quantize(model, samples, recipe=Recipe(bits, method="nearest")).graph
     kind = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}[bits]
     highest = {8: 127, 4: 7, 2: 1}[bits]
     for node in graph.nodes:
@@ -305,22 +301,28 @@ def test_weights_and_bias_are_nearest(
 ) -> None:
     weights = np.array([values], np.float32)
     bias = np.array([added], np.float32)
-    scales = weight_scales(weights, bits, 0, input_scale, bias)
-    scale = Fraction(float(scales[0]))
-    integers = quantized_weights(weights, scales, bits, 0)
-    highest = {8: 127, 4: 7, 2: 1}[bits]
+    tensors = {
+        "w": constant_tensor("w", weights),
+        "b": constant_tensor("b", bias),
+        "x": Tensor("x", DType.FLOAT32, (1, len(values))),
+        "y": Tensor("y", DType.FLOAT32, (1, 1)),
+    }
+    node = Node(ops.FullyConnected(), ("x", "w", "b"), ("y",), "layer")
+    float_graph = Graph(tensors, (node,), (Port("x", "x", True),), (Port("y", "y", True),), "small")
+    ranges = {"x": Range(0, 255 * input_scale), "y": Range(-1e12, 1e12)}
+    graph = quantize_graph(float_graph, ranges, Recipe(bits, method="nearest"))
+    x, w, *rest = graph.inputs_of(graph.nodes[0])
+    scale = Fraction(w.scale)
+    integers = w.data[0].tolist()
     assert scale > 0
-    assert np.abs(integers.astype(int)).max() <= highest
-    for value, integer in zip(weights[0].tolist(), integers[0].tolist(), strict=True):
-        distance = abs(Fraction(value) - integer * scale)
+    assert max(abs(i) for i in integers) <= {8: 127, 4: 7, 2: 1}[bits]
+    for value, integer in zip(weights[0].tolist(), integers, strict=True):
         # The scale is rounded to float32, so the ends may lie outside by as much.
-        assert distance <= scale / 2 + abs(Fraction(value)) / 2**23
-    steps = input_scale * scales.astype(np.float64)
-    integer = int(quantized_bias(bias, steps)[0])
+        assert abs(Fraction(value) - integer * scale) <= scale / 2 + abs(Fraction(value)) / 2**22
+    step = Fraction(x.scale) * scale
+    integer = int(rest[0].data[0]) if rest else 0
     assert abs(integer) <= 2**30 + 2**7
-    assert abs(Fraction(float(bias[0])) - integer * Fraction(float(steps[0]))) <= Fraction(
-        float(steps[0])
-    ) * Fraction(51, 100)
+    assert abs(Fraction(float(bias[0])) - integer * step) <= step * Fraction(51, 100)
 
 
 @given(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..quantize.calibration import CALIBRATIONS
+from ..quantize.methods import METHODS
 from ..quantize.recipe import GROUP_SIZES
 from .options import FILE, check_destination, force_option
-from .terminal import Column, count_text, print_table, printable, short_text
+from .terminal import Column, count_text, print_table, printable, short_text, stages
 
 if TYPE_CHECKING:
     from ..measure.layers import LayerReport
@@ -61,6 +62,16 @@ _BITS = click.Choice(["8", "4", "2"])
     type=click.FloatRange(50, 100, min_open=True),
     help="Part of the numbers within the range, in %, with --calibration percentile; 99.99 by default.",
 )
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    help="How weights become integers (docs/weight-methods.md); adaround by default.",
+)
+@click.option(
+    "--pair-safe",
+    is_flag=True,
+    help="8-bit weights that kernels with 16-bit sums can take (AVX2 without VNNI, ARMv7): two neighbours reach 128.",
+)
 @click.option("-o", "--output", type=FILE, metavar="OUT.nyb", help="Destination; MODEL as .nyb by default.")
 @click.option(
     "--test",
@@ -97,6 +108,8 @@ def quantize(
     activations: str | None,
     calibration: str | None,
     percentile: float | None,
+    method: str | None,
+    pair_safe: bool,
     output: Path | None,
     test: Path | None,
     labels_key: str,
@@ -135,12 +148,26 @@ def quantize(
     bits = {"weights": weights, "group": group, "first": first, "last": last, "activations": activations}
     given = {key: int(text) for key, text in bits.items() if text is not None} | {
         key: value
-        for key, value in (("calibration", calibration), ("percentile", percentile))
+        for key, value in (
+            ("calibration", calibration),
+            ("percentile", percentile),
+            ("method", method),
+            ("pair_safe", pair_safe or None),
+        )
         if value is not None
     }
     base = Recipe() if recipe_file is None else Recipe.from_yaml(recipe_file)
     recipe = Recipe.from_dict(base.to_dict() | given)
-    result = quantize_file(model, data, recipe=recipe, test=test, labels=labels, destination=target)
+    with stages() as show:
+        result = quantize_file(
+            model,
+            data,
+            recipe=recipe,
+            test=test,
+            labels=labels,
+            destination=target,
+            progress=lambda done, of: show("quantizing", done, of),
+        )
     click.echo(f"{model} -> {target}")
     source_bytes = count_text(model.stat().st_size)
     click.echo(f"  file        {count_text(result.file_bytes)} bytes (source {source_bytes})")

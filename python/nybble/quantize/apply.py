@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
 
 from .. import ops
 from ..graph import (
+    Array,
     DType,
     Graph,
     Node,
@@ -23,18 +24,24 @@ from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
 from .group_weights import group_weights
+from .layer import Float64, Grid, IntegerLayer, LayerProblem, as_weights, by_group
+from .methods import METHODS
 from .parameters import (
     WEIGHT_TYPES,
     Range,
     activation_parameters,
     quantized,
     quantized_bias,
-    quantized_weights,
+    scales_for_bias,
     smallest_scales,
-    weight_scales,
 )
 from .recipe import Recipe, has_weights
+from .requantize_weights import SAFE_SUM
 from .ties import tied
+from .walk import Walk
+
+#: Called with (steps done, of).
+Progress = Callable[[int, int], None]
 
 #: What networks that nybble quantizes itself mean, where an operator knows several references: ties
 #: up, once.
@@ -49,17 +56,25 @@ def own_rounding(op: Operator) -> Operator:
     return replace(op, **{name: value for name, value in _OWN.items() if name in known})
 
 
-def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) -> Graph:
+def quantize_graph(
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    recipe: Recipe,
+    samples: Sequence[Array] = (),
+    progress: Progress | None = None,
+) -> Graph:
     """The integer graph of a float one.
 
     graph: prepared (passes.prepare_float, ties.separate_given). ranges: of every activation
     (observe). Activations become int8, or 4 or 2 bits of one, with one scale and zero point each, operators that
-    cannot rescale sharing theirs; weights symmetric with one scale per output channel; biases int32. Inputs and
-    outputs stay float32 to the user.
+    cannot rescale sharing theirs; weights by the recipe's method, with one scale per output channel; biases int32.
+    Inputs and outputs stay float32 to the user. samples: per input float32 [N, *shape], for methods that look at the
+    layers' inputs. progress: called after every operator.
 
     Raises QuantizationError where an operator's weights are not constants.
     """
     bits = recipe.bits(graph)
+    method = METHODS[recipe.method]
     groups, fixed = tied(graph)
     together: dict[str, Range] = {}
     for name, group in groups.items():
@@ -86,13 +101,66 @@ def quantize_graph(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) ->
             tensors[name] = _as_int8(tensor, parameters[groups[name]])
         else:
             tensors[name] = tensor
+    inputs = zip([tensors[port.tensor] for port in graph.inputs], samples, strict=False)
+    integers = {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs}
+    walk = Walk(graph, samples, integers) if method.moments and samples else None
     nodes = []
-    for node in graph.nodes:
-        node = replace(node, op=own_rounding(node.op))
+    for done, node in enumerate(graph.nodes):
+        new = replace(node, op=own_rounding(node.op))
         if has_weights(node):
-            node = _quantized_layer(graph, tensors, node, bits[node.outputs[0]], recipe.group)
-        nodes.append(node)
+            weights, bias = _constants(graph, node)
+            problem = LayerProblem.of_weights(weights, bias)
+            if walk is not None:
+                problem = walk.problem(node, tensors)
+            layer_bits = bits[node.outputs[0]]
+            if _has_groups(node, layer_bits, recipe):
+                input_scale = tensors[node.inputs[0]].scale
+                solution = _grouped(problem, layer_bits, recipe.group or 0, input_scale, walk is not None)
+            else:
+                solve = method.solve if walk is not None or not method.moments else METHODS["nearest"].solve
+                solution = solve(problem, _grid(layer_bits, recipe.pair_safe))
+            new = _quantized_layer(graph, tensors, new, layer_bits, solution)
+        nodes.append(new)
+        if walk is not None:
+            walk.advance(node, new, tensors)
+        if progress is not None:
+            progress(done + 1, len(graph.nodes))
     return graph.rebuilt(nodes, tensors)
+
+
+def _has_groups(node: Node, bits: int, recipe: Recipe) -> bool:
+    return recipe.group is not None and bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected)
+
+
+def _grouped(
+    problem: LayerProblem, bits: int, size: int, input_scale: float, correct_bias: bool
+) -> IntegerLayer:
+    """Weights with a factor per group along k, with bias correction where the inputs' means are known."""
+    shape = problem.weights.shape
+    rows = problem.weights.reshape(-1, shape[2])
+    smallest = smallest_scales(problem.bias.reshape(-1), input_scale)
+    integers, scales, groups = group_weights(rows, bits, size, smallest)
+    values = integers * groups.along(shape[2]) * scales.astype(np.float64)[:, None]
+    bias = problem.best_bias(values.reshape(shape)) if correct_bias else problem.bias
+    found = integers.astype(np.float64).reshape(shape)
+    return IntegerLayer(found, scales.astype(np.float64).reshape(shape[:2]), bias, groups)
+
+
+def _grid(bits: int, pair_safe: bool) -> Grid:
+    """The integers of a layer's weights: all of the type but -128, without which kernels are faster."""
+    kind = WEIGHT_TYPES[bits]
+    return Grid(max(kind.lowest, -127), kind.highest, SAFE_SUM if pair_safe and bits == 8 else None)
+
+
+def _constants(graph: Graph, node: Node) -> tuple[Float64, Float64]:
+    """(weights [g, o, k], bias [g, o]) of a layer of the float network."""
+    constants = [graph.tensors[name].data for name in node.inputs[1:] if name]
+    data = [array for array in constants if array is not None]
+    if len(data) < len(constants):
+        raise QuantizationError(f"{node.label}: expected constant weights and bias, found computed ones")
+    weights = by_group(data[0], node.op)
+    bias = data[1].astype(np.float64) if len(data) > 1 else np.zeros(weights.shape[:2])
+    return weights, bias.reshape(weights.shape[:2])
 
 
 def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
@@ -101,33 +169,27 @@ def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
 
 
 def _quantized_layer(
-    graph: Graph, tensors: dict[str, Tensor], node: Node, bits: int, group: int | None
+    graph: Graph, tensors: dict[str, Tensor], node: Node, bits: int, solution: IntegerLayer
 ) -> Node:
     """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
-    constants = [graph.tensors[name] for name in node.inputs[1:] if name]
-    if any(tensor.data is None for tensor in constants):
-        raise QuantizationError(f"{node.label}: expected constant weights and bias, found computed ones")
-    data = [tensor.data for tensor in constants if tensor.data is not None]
-    axis = OUTPUT_AXIS[type(node.op)]
-    bias = data[1] if len(data) > 1 else None
+    weights = graph.tensors[node.inputs[1]]
     input_scale = tensors[node.inputs[0]].scale
-    groups = None
-    if group is not None and bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected):
-        rows = data[0].reshape(len(data[0]), -1).astype(np.float64)
-        smallest = np.zeros(len(rows)) if bias is None else smallest_scales(bias, input_scale)
-        integers, scales, groups = group_weights(rows, bits, group, smallest)
-        values = integers.reshape(data[0].shape)
-    else:
-        scales = weight_scales(data[0], bits, axis, input_scale, bias)
-        values = quantized_weights(data[0], scales, bits, axis)
-    quantization = Quantization(tuple(float(s) for s in scales), (0,) * scales.size, axis, groups)
-    name = fresh(tensors, f"{constants[0].name}/int{bits}")
+    bias = solution.bias.reshape(-1)
+    # A channel whose bias would pass the accumulator gets a larger scale, and weights to go with it.
+    scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale)
+    ratio = (solution.scales / scales.astype(np.float64).reshape(solution.scales.shape))[:, :, None]
+    integers = np.floor(solution.integers * ratio + 0.5).astype(np.int8)
+    values = as_weights(integers, node.op, weights.shape)
+    axis = OUTPUT_AXIS[type(node.op)]
+    quantization = Quantization(tuple(float(s) for s in scales), (0,) * scales.size, axis, solution.groups)
+    name = fresh(tensors, f"{weights.name}/int{bits}")
     tensors[name] = Tensor(name, WEIGHT_TYPES[bits], values.shape, quantization, values)
     inputs = [node.inputs[0], name]
-    if bias is not None:
+    if bias.any():
         steps = input_scale * scales.astype(np.float64)
         held = Quantization(tuple(float(np.float32(s)) for s in steps), (0,) * steps.size, 0)
-        name = fresh(tensors, f"{constants[1].name}/int32")
+        like = node.inputs[2] if len(node.inputs) > 2 else f"{weights.name}/bias"
+        name = fresh(tensors, f"{like}/int32")
         tensors[name] = Tensor(name, DType.INT32, bias.shape, held, quantized_bias(bias, steps))
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))

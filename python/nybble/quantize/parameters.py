@@ -63,31 +63,12 @@ def smallest_scales(bias: Array, input_scale: float) -> Float64:
     return np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT)
 
 
-def weight_scales(
-    weights: Array, bits: int, axis: int, input_scale: float, bias: Array | None
-) -> npt.NDArray[np.float32]:
-    """One scale per slice along ``axis``: max |w| over the largest integer (127, 7 or 1).
-
-    A channel whose bias would pass the accumulator in steps of input_scale * scale gets a larger
-    scale; one without weights gets the smallest that its bias allows, or 1.
-    """
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0)
-    scales = largest / WEIGHT_TYPES[bits].highest
-    if bias is not None:
-        scales = np.maximum(scales, smallest_scales(bias, input_scale))
-    rounded: npt.NDArray[np.float32] = scales.astype(np.float32)
+def scales_for_bias(scales: Float64, bias: Float64, input_scale: float) -> npt.NDArray[np.float32]:
+    """The scales [channels], larger where a bias would pass the accumulator in steps of input_scale * scale."""
+    largest = np.maximum(scales, smallest_scales(bias, input_scale))
+    rounded: npt.NDArray[np.float32] = largest.astype(np.float32)
     rounded[rounded == 0] = 1
     return rounded
-
-
-def quantized_weights(weights: Array, scales: npt.NDArray[np.float32], bits: int, axis: int) -> Array:
-    """Symmetric integers, int8 [like weights], from -highest to highest."""
-    shape = [1] * weights.ndim
-    shape[axis] = scales.size
-    highest = WEIGHT_TYPES[bits].highest
-    steps = np.floor(weights.astype(np.float64) / scales.astype(np.float64).reshape(shape) + 0.5)
-    return np.clip(steps, -highest, highest).astype(np.int8)
 
 
 def quantized_bias(bias: Array, scales: Float64) -> Array:

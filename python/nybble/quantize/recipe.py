@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..graph import Graph, Node
 from ..passes.fold_affine import OUTPUT_AXIS
 from .calibration import CALIBRATIONS
+from .methods import METHODS
 from .ties import given, tied
 
 WEIGHT_BITS = (8, 4, 2)
@@ -52,6 +53,8 @@ class Recipe:
     of convolutions and fully connected layers; None: one scale per channel.
     calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 8 bits,
     mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
+    method: how weights become integers, a row of methods.METHODS. pair_safe: neighbouring 8-bit weights of at most
+    128 together, for kernels with 16-bit sums.
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
     what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits.
@@ -69,6 +72,8 @@ class Recipe:
     percentile: float = 99.99
     symmetric: bool = False
     overrides: tuple[Override, ...] = ()
+    method: str = "adaround"
+    pair_safe: bool = False
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
@@ -88,6 +93,9 @@ class Recipe:
             raise ValueError(f"percentile: expected more than 50 and at most 100, found {self.percentile!r}")
         if not isinstance(self.symmetric, bool):
             raise ValueError(f"symmetric: expected true or false, found {self.symmetric!r}")
+        _check_row("method", self.method, METHODS)
+        if not isinstance(self.pair_safe, bool):
+            raise ValueError(f"pair_safe: expected true or false, found {self.pair_safe!r}")
         for i, one in enumerate(self.overrides):
             _check_override(f"overrides[{i}]", one)
 

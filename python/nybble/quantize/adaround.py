@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learned rounding, layer by layer, by coordinate descent.
+
+Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", 2020, section 3: a layer's
+roundings should make its output, not its weights, come out right, which is a quadratic problem in integers.
+They relax it and follow gradients; with exact moments (layer.py) coordinate descent solves the same problem
+without any: one weight after another takes the integer, not only the two neighbours, that is best while the
+others stay, and after each sweep every channel's scale takes its optimum, until nothing changes.
+The wanted outputs are those of the float network on its own inputs, while x comes from the integer network,
+so that a layer makes up for what the layers before it lost (the asymmetric reconstruction of section 3.4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .layer import Float64, Grid, LayerProblem, weights_times
+
+#: Sweeps over all weights of a layer at most; most layers settle sooner.
+SWEEPS = 20
+
+
+def descend(
+    problem: LayerProblem, integers: Float64, scales: Float64, grid: Grid, sweeps: int = SWEEPS
+) -> tuple[Float64, Float64]:
+    """(integers [g, o, k], scales [g, o]) of no larger error than those given."""
+    gram, cross = problem.gram, problem.cross
+    diagonal = np.einsum("gkk->gk", gram)
+    safe = np.where(diagonal > 0, diagonal, 1.0)
+    q, s = integers.copy(), scales
+    for _ in range(sweeps):
+        product = weights_times(q, gram)  # H q
+        changed = False
+        for k in range(q.shape[2]):
+            # The derivative by q_k vanishes at q_k - (s H q - c)_k / (s H_kk).
+            best = q[:, :, k] + (cross[:, :, k] / s - product[:, :, k]) / safe[:, None, k]
+            low, high = _bounds(q, k, grid)
+            new = np.clip(np.floor(best + 0.5), low, high)
+            new = np.where(diagonal[:, None, k] > 0, new, q[:, :, k])
+            step = new - q[:, :, k]
+            if step.any():
+                changed = True
+                q[:, :, k] = new
+                product += step[:, :, None] * gram[:, None, k]
+        if not changed:
+            break
+        s = refit(problem, q, s)
+    return q, s
+
+
+def _bounds(integers: Float64, k: int, grid: Grid) -> tuple[Float64, Float64]:
+    """What weight k of each channel may be while the others stay."""
+    partner = k ^ 1
+    if grid.pair_sum is None or partner >= integers.shape[2]:
+        return np.float64(grid.low), np.float64(grid.high)  # type: ignore[return-value]
+    left = grid.pair_sum - np.abs(integers[:, :, partner])
+    return np.maximum(-left, grid.low), np.minimum(left, grid.high)
+
+
+def refit(problem: LayerProblem, integers: Float64, scales: Float64) -> Float64:
+    """The scale of the least error for these integers: q'c / q'Hq, in float32; the old one where it is not positive."""
+    above = (integers * problem.cross).sum(axis=2)
+    below = (weights_times(integers, problem.gram) * integers).sum(axis=2)
+    usable = (above > 0) & (below > 0)
+    found = np.where(usable, above / np.where(usable, below, 1.0), scales)
+    return np.asarray(found.astype(np.float32), np.float64)

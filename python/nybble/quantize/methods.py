@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How weights become integers: one row a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .adaround import descend
+from .clip import Weighting, full_scales, search_scales
+from .gptq import gptq
+from .layer import Float64, Grid, IntegerLayer, LayerProblem
+
+Solve = Callable[[LayerProblem, Grid], IntegerLayer]
+
+#: Share of H's diagonal that is added before weights are moved together.
+DAMPING = 0.01
+#: And this for each weight per position (LayerProblem.damped).
+SCARCITY = 0.1
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way from a layer's problem to integers.
+
+    moments: whether it needs those of the samples.
+    """
+
+    solve: Solve
+    about: str
+    moments: bool = True
+
+
+def _rounded(problem: LayerProblem, scales: Float64, grid: Grid, bias: bool) -> IntegerLayer:
+    integers = grid.nearest(problem.weights, scales)
+    values = integers * scales[:, :, None]
+    return IntegerLayer(integers, scales, problem.best_bias(values) if bias else problem.bias)
+
+
+def _nearest(problem: LayerProblem, grid: Grid) -> IntegerLayer:
+    if grid.pair_sum is not None:
+        return _mse(problem, grid)
+    return _rounded(problem, full_scales(problem.weights, grid.high), grid, bias=False)
+
+
+def _mse(problem: LayerProblem, grid: Grid) -> IntegerLayer:
+    return _rounded(problem, search_scales(problem, grid, Weighting.NONE), grid, bias=False)
+
+
+def _clip(problem: LayerProblem, grid: Grid) -> IntegerLayer:
+    return _rounded(problem, search_scales(problem, grid, Weighting.GRAM), grid, bias=True)
+
+
+def _gptq(problem: LayerProblem, grid: Grid) -> IntegerLayer:
+    damped = problem.damped(DAMPING, SCARCITY)
+    scales = search_scales(damped, grid, Weighting.GRAM)
+    integers = gptq(damped, scales, grid)
+    # Errors that were passed on may break a bound on pairs: such channels are rounded by themselves.
+    integers = np.where(grid.holds(integers)[:, :, None], integers, grid.nearest(problem.weights, scales))
+    return IntegerLayer(integers, scales, problem.best_bias(integers * scales[:, :, None]))
+
+
+def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
+    damped = problem.damped(DAMPING, SCARCITY)
+    scales = search_scales(damped, grid, Weighting.GRAM)
+    # Descent ends in a minimum near its start: each channel takes the best of several.
+    starts = [
+        (grid.nearest(problem.weights, s), s)
+        for s in (scales, _float32(scales * 0.8), _float32(scales * 1.25))
+    ]
+    starts.append((gptq(damped, scales, grid), scales))
+    best = np.full(scales.shape, np.inf)
+    integers = starts[0][0]
+    for start, s in starts:
+        allowed = grid.holds(start)
+        found, refitted = descend(damped, start, s, grid)
+        error = damped.error(found * refitted[:, :, None])
+        better = (error < best) & allowed
+        best = np.where(better, error, best)
+        scales = np.where(better, refitted, scales)
+        integers = np.where(better[:, :, None], found, integers)
+    return IntegerLayer(integers, scales, problem.best_bias(integers * scales[:, :, None]))
+
+
+def _float32(scales: Float64) -> Float64:
+    return scales.astype(np.float32).astype(np.float64)
+
+
+METHODS: dict[str, Method] = {
+    "nearest": Method(_nearest, "the largest weight sets the scale, rounding to nearest", moments=False),
+    "mse": Method(_mse, "clips where that makes the weights' squared error least", moments=False),
+    "clip": Method(_clip, "clips where that makes the outputs' squared error least; corrects biases"),
+    "gptq": Method(_gptq, "GPTQ: later weights make up for the roundings of earlier ones; corrects biases"),
+    "adaround": Method(_adaround, "roundings, scales and biases learned layer by layer"),
+}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The float and the integer network side by side over the samples, one operator after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .. import ops
+from ..graph import Array, Graph, Node, Port, Tensor, evaluate_batches
+from ..ops.activation import Activation
+from ..ops.requantize import finish, requantize
+from .layer import Float64, LayerProblem, Moments, by_group, by_position, input_rows, wanted_step
+from .recipe import has_weights
+
+#: Elements of im2col rows that are held at a time.
+_ROW_ELEMENTS = 1 << 22
+
+
+class Walk:
+    """Values of both networks at the borders of the operators that are done; what nothing reads any more is dropped."""
+
+    def __init__(self, graph: Graph, samples: Sequence[Array], integers: Mapping[str, Array]) -> None:
+        """graph: the float one. samples: per input float32 [N, *shape]; integers: the same on the integer graph's
+        grids, by name.
+        """
+        self._graph = graph
+        self._real = {port.tensor: array for port, array in zip(graph.inputs, samples, strict=True)}
+        self._integer = dict(integers)
+        self._count = len(samples[0])
+        self._consumers = graph.consumers()
+        self._readers = {name: len(nodes) for name, nodes in self._consumers.items()}
+        self._wanted: dict[str, Array] = {}
+
+    def problem(self, node: Node, tensors: Mapping[str, Tensor]) -> LayerProblem:
+        """The problem of a layer that both networks have reached; tensors: those of the integer one."""
+        x = tensors[node.inputs[0]]
+        weights, *rest = [self._graph.tensors[name].data for name in node.inputs[1:] if name]
+        assert weights is not None
+        shaped = by_group(weights, node.op)
+        groups, outputs, depth = shaped.shape
+        op = replace(node.op, activation=Activation.NONE)  # type: ignore[call-arg]
+        wanted = self._evaluate(replace(node, op=op))[0]
+        self._wanted[node.outputs[0]] = wanted
+        wanted = wanted + self._owed(node, tensors)
+        moments = Moments(groups, outputs, depth, wanted_step(wanted))
+        for part in self._parts(node, groups * depth):
+            centred = _images(node, self._integer[node.inputs[0]][part].astype(np.float64) - x.zero_point)
+            rows = input_rows(node.op, centred, depth)
+            moments.add(rows, by_position(wanted[part].astype(np.float64), groups))
+        bias = np.zeros((groups, outputs)) if not rest or rest[0] is None else rest[0].astype(np.float64)
+        return moments.problem(shaped, bias.reshape(groups, outputs), x.scale)
+
+    def _owed(self, node: Node, tensors: Mapping[str, Tensor]) -> Array | float:
+        """What a sum that alone reads the layer misses so far, its other summand being done: the layer, whose inputs
+        know of it, shall make up for that as well (a residual block as BRECQ's unit, in closed form).
+        """
+        name = node.outputs[0]
+        readers = self._consumers[name]
+        alone = len(readers) == 1 and type(readers[0].op) is ops.Add
+        if not alone or getattr(node.op, "activation", None) is not Activation.NONE:
+            return 0.0
+        others = [n for n in readers[0].inputs if n != name and n in self._integer]
+        shape = self._graph.tensors[name].shape
+        if len(others) != 1 or self._graph.tensors[others[0]].shape != shape:
+            return 0.0
+        t = tensors[others[0]]
+        return self._real[others[0]] - (self._integer[others[0]].astype(np.float64) - t.zero_point) * t.scale
+
+    def advance(self, node: Node, integer: Node, tensors: Mapping[str, Tensor]) -> None:
+        """Compute an operator in both networks; tensors: those of the integer one."""
+        if node.outputs[0] in self._wanted:
+            activation = node.op.activation  # type: ignore[attr-defined]
+            self._real[node.outputs[0]] = activation.real(self._wanted.pop(node.outputs[0]))
+        else:
+            self._real.update(zip(node.outputs, self._evaluate(node), strict=True))
+        self._integer.update(zip(node.outputs, self._run(node, integer, tensors), strict=True))
+        for name in node.inputs:
+            if name:
+                self._readers[name] -= 1
+                if not self._readers[name]:
+                    self._real.pop(name, None)
+                    self._integer.pop(name, None)
+
+    def _evaluate(self, node: Node) -> list[Array]:
+        """The outputs of a node of the float network."""
+        names = list(dict.fromkeys(name for name in node.inputs if name in self._real))
+        if not names:
+            data = [self._graph.tensors[name].data for name in node.inputs if name]
+            results = node.op.real([array for array in data if array is not None])
+            return [np.broadcast_to(r, (self._count, *r.shape)) for r in results]
+        ports = [Port(name, name, True) for name in names]
+        alone = self._graph.rebuilt([node], inputs=ports, outputs=[Port(n, n, True) for n in node.outputs])
+        found = list(evaluate_batches(alone, [self._real[n] for n in names], keep=node.outputs))
+        return [np.concatenate([values[name] for values in found]) for name in node.outputs]
+
+    def _parts(self, node: Node, width: int) -> list[slice]:
+        """Slices of samples whose rows of ``width`` elements a position fit the memory that is held."""
+        positions = int(np.prod(self._graph.outputs_of(node)[0].shape[:-1]))
+        step = max(1, _ROW_ELEMENTS // max(1, width * positions))
+        return [slice(i, min(i + step, self._count)) for i in range(0, self._count, step)]
+
+    def _run(self, node: Node, integer: Node, tensors: Mapping[str, Tensor]) -> list[Array]:
+        """The outputs of a node of the integer network."""
+        inputs = [tensors[name] for name in integer.inputs if name]
+        outputs = [tensors[name] for name in integer.outputs]
+        names = [name for name in integer.inputs if name]
+        if has_weights(integer) and names[0] in self._integer:
+            layer = _IntegerLayer(integer, inputs, outputs[0])
+            x = self._integer[names[0]]
+            return [np.concatenate([layer(x[part]) for part in self._parts(node, layer.width)])]
+        each = []
+        for i in range(self._count):
+            data = [
+                self._integer[n][i] if n in self._integer else t.data
+                for n, t in zip(names, inputs, strict=True)
+            ]
+            each.append(integer.op.integer([array for array in data if array is not None], inputs, outputs))
+        return [np.stack(parts) for parts in zip(*each, strict=True)]
+
+
+def _images(node: Node, x: Array) -> Array:
+    return x if isinstance(node.op, ops.FullyConnected) else x.reshape(-1, *x.shape[-3:])
+
+
+class _IntegerLayer:
+    """The integer meaning of a layer for many samples: the operator's own constants, exact products."""
+
+    def __init__(self, node: Node, inputs: list[Tensor], output: Tensor) -> None:
+        op = node.op
+        assert isinstance(op, ops.Conv2d | ops.DepthwiseConv2d | ops.FullyConnected)
+        folded = op.folded(inputs, output)
+        self._weights, self._rounding = folded if isinstance(folded, tuple) else (folded, op.rounding)
+        values: Float64 = self._weights.multiplied.astype(np.float64)
+        self._values = values.transpose(1, 0, 2) if isinstance(op, ops.DepthwiseConv2d) else values
+        self._bias = inputs[2].data if len(inputs) > 2 else None
+        self._node, self._op, self._input, self._output = node, op, inputs[0], output
+
+    @property
+    def width(self) -> int:
+        """Elements of im2col rows at one position."""
+        return int(self._values.shape[0] * self._values.shape[2])
+
+    def __call__(self, x: Array) -> Array:
+        """[N, *shape] of the output from that of the input."""
+        centred = _images(self._node, x.astype(np.float64) - self._input.zero_point)
+        rows = input_rows(self._op, centred, self._values.shape[2])
+        sums = (
+            (rows @ self._values.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(len(x), *self._output.shape)
+        )
+        if self._bias is not None:
+            sums = sums + self._bias
+        scaled = requantize(
+            sums.astype(np.int64), self._weights.multiplier, self._weights.shift, self._rounding
+        )
+        return finish(scaled, self._output, self._op.activation)
