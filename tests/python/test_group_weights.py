@@ -16,7 +16,9 @@ import nybble
 from nybble.graph import evaluate_outputs
 from nybble.quantize.clip import full_scales
 from nybble.quantize.group_weights import group_weights
-from nybble.quantize.layer import Grid
+from nybble.quantize.group_weights import grouped as choose_groups
+from nybble.quantize.layer import Grid, Moments
+from nybble.quantize.methods import METHODS
 from nybble.quantize.parameters import WEIGHT_TYPES, Float64
 from nybble.quantize.recipe import GROUP_SIZES, Recipe
 
@@ -29,8 +31,8 @@ def drawn_rows(seed: int, channels: int, k: int) -> Float64:
 
 def grouped(rows: Float64, bits: int, size: int) -> Float64:
     """The real weights that the integers stand for."""
-    values, scales, groups = group_weights(rows, bits, size, np.zeros(len(rows)))
-    return np.asarray(scales.astype(np.float64)[:, None] * groups.along(rows.shape[1]) * values)
+    values, scales, groups = group_weights(rows, bits, size, np.ones(rows.shape))
+    return np.asarray(scales[:, None] * groups.along(rows.shape[1]) * values)
 
 
 @given(
@@ -76,8 +78,33 @@ def test_the_worst_sums_fit(bits: int) -> None:
     """All weights and activations as large as they can be, at any depth that int32 holds at all."""
     for k in (1, 100, 4608, 25088):
         rows = np.ones((1, k))
-        values, _, groups = group_weights(rows, bits, 64, np.zeros(1))
+        values, _, groups = group_weights(rows, bits, 64, np.ones((1, k)))
         assert 255 * np.abs(values.astype(np.int64) * groups.along(k)).sum() < 1 << 30
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("bits", [4, 2])
+def test_groups_never_make_a_channel_worse(method: str, bits: int) -> None:
+    rng = np.random.default_rng(5)
+    weights, bias = drawn_rows(2, 6, 40).reshape(2, 3, 40), rng.normal(size=(2, 3))
+    rows = np.floor(rng.normal(20, 30, (2, 500, 40)))
+    moments = Moments(2, 3, 40, 1e-3)
+    moments.add(rows, 0.1 * rows @ weights.transpose(0, 2, 1) + bias[:, None])
+    problem = moments.problem(weights, bias, 0.1)
+    kind = WEIGHT_TYPES[bits]
+    grid = Grid(kind.lowest, kind.highest)
+    solve = METHODS[method].solve
+    plain, fine = solve(problem, grid), choose_groups(solve, problem, grid, bits, 16)
+    assert fine.groups is not None
+    assert fine.integers.min() >= kind.lowest
+    assert fine.integers.max() <= kind.highest
+    assert np.array_equal(fine.integers, np.floor(fine.integers))
+    factors = fine.groups.along(40).reshape(weights.shape)
+    before, after = (
+        problem.error(x.integers * f * x.scales[:, :, None]) for x, f in ((plain, 1), (fine, factors))
+    )
+    assert (after <= before).all()
+    assert after.sum() < before.sum()
 
 
 def network() -> tuple[bytes, np.ndarray]:

@@ -28,14 +28,17 @@ def descend(
     diagonal = np.einsum("gkk->gk", gram)
     safe = np.where(diagonal > 0, diagonal, 1.0)
     q, s = integers.copy(), scales
+    factors = grid.factors(q.shape)
     for _ in range(sweeps):
         product = weights_times(q, gram)  # H q
         changed = False
         for k in range(q.shape[2]):
             # The derivative by q_k vanishes at q_k - (s H q - c)_k / (s H_kk).
             best = q[:, :, k] + (cross[:, :, k] / s - product[:, :, k]) / safe[:, None, k]
-            low, high = _bounds(q, k, grid)
-            new = np.clip(np.floor(best + 0.5), low, high)
+            new = grid.rounded(best, None if factors is None else factors[:, :, k])
+            if grid.pair_sum is not None:
+                left = _left(q, k, grid.pair_sum)
+                new = np.clip(new, -left, left)
             new = np.where(diagonal[:, None, k] > 0, new, q[:, :, k])
             step = new - q[:, :, k]
             if step.any():
@@ -48,13 +51,12 @@ def descend(
     return q, s
 
 
-def _bounds(integers: Float64, k: int, grid: Grid) -> tuple[Float64, Float64]:
-    """What weight k of each channel may be while the others stay."""
+def _left(integers: Float64, k: int, pair_sum: int) -> Float64:
+    """What the magnitude of weight k of each channel may be while its partner stays."""
     partner = k ^ 1
-    if grid.pair_sum is None or partner >= integers.shape[2]:
-        return np.float64(grid.low), np.float64(grid.high)  # type: ignore[return-value]
-    left = grid.pair_sum - np.abs(integers[:, :, partner])
-    return np.maximum(-left, grid.low), np.minimum(left, grid.high)
+    if partner >= integers.shape[2]:
+        return np.full(integers.shape[:2], float(pair_sum))
+    return np.asarray(pair_sum - np.abs(integers[:, :, partner]))
 
 
 def refit(problem: LayerProblem, integers: Float64, scales: Float64) -> Float64:

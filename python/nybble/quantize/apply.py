@@ -23,7 +23,7 @@ from ..graph import (
 from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
-from .group_weights import group_weights
+from .group_weights import grouped
 from .layer import Float64, Grid, IntegerLayer, LayerProblem, as_weights, by_group
 from .methods import METHODS
 from .parameters import (
@@ -33,7 +33,6 @@ from .parameters import (
     quantized,
     quantized_bias,
     scales_for_bias,
-    smallest_scales,
 )
 from .recipe import Recipe, has_weights
 from .requantize_weights import SAFE_SUM
@@ -113,12 +112,12 @@ def quantize_graph(
             if walk is not None:
                 problem = walk.problem(node, tensors)
             layer_bits = bits[node.outputs[0]]
-            if _has_groups(node, layer_bits, recipe):
-                input_scale = tensors[node.inputs[0]].scale
-                solution = _grouped(problem, layer_bits, recipe.group or 0, input_scale, walk is not None)
+            grid = _grid(layer_bits, recipe.pair_safe)
+            solve = method.solve if walk is not None or not method.moments else METHODS["nearest"].solve
+            if recipe.group is not None and _has_groups(node, layer_bits):
+                solution = grouped(solve, problem, grid, layer_bits, recipe.group)
             else:
-                solve = method.solve if walk is not None or not method.moments else METHODS["nearest"].solve
-                solution = solve(problem, _grid(layer_bits, recipe.pair_safe))
+                solution = solve(problem, grid)
             new = _quantized_layer(graph, tensors, new, layer_bits, solution)
         nodes.append(new)
         if walk is not None:
@@ -128,22 +127,8 @@ def quantize_graph(
     return graph.rebuilt(nodes, tensors)
 
 
-def _has_groups(node: Node, bits: int, recipe: Recipe) -> bool:
-    return recipe.group is not None and bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected)
-
-
-def _grouped(
-    problem: LayerProblem, bits: int, size: int, input_scale: float, correct_bias: bool
-) -> IntegerLayer:
-    """Weights with a factor per group along k, with bias correction where the inputs' means are known."""
-    shape = problem.weights.shape
-    rows = problem.weights.reshape(-1, shape[2])
-    smallest = smallest_scales(problem.bias.reshape(-1), input_scale)
-    integers, scales, groups = group_weights(rows, bits, size, smallest)
-    values = integers * groups.along(shape[2]) * scales.astype(np.float64)[:, None]
-    bias = problem.best_bias(values.reshape(shape)) if correct_bias else problem.bias
-    found = integers.astype(np.float64).reshape(shape)
-    return IntegerLayer(found, scales.astype(np.float64).reshape(shape[:2]), bias, groups)
+def _has_groups(node: Node, bits: int) -> bool:
+    return bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected)
 
 
 def _grid(bits: int, pair_safe: bool) -> Grid:

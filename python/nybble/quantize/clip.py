@@ -36,6 +36,8 @@ def full_scales(weights: Float64, highest: int) -> Float64:
 
 def search_scales(problem: LayerProblem, grid: Grid, weighting: Weighting) -> Float64:
     """Scales [g, o], float32 numbers, of the least error of rounding to nearest among those that the grid allows."""
+    if grid.scales is not None:
+        return grid.scales
     w = problem.weights
     full = full_scales(w, grid.high)
     best, least = full, np.full(full.shape, np.inf)

@@ -39,10 +39,11 @@ def gptq(problem: LayerProblem, scales: Float64, grid: Grid) -> Float64:
     for k in range(depth):
         target += problem.cross[:, :, k, None] * inv[:, None, k]
     q = np.zeros_like(problem.weights)
+    factors = grid.factors(q.shape)
     for k in order.T:
         pivot = inv[taken, k, k]
         wanted = target[taken, :, k]
-        q[taken, :, k] = np.clip(np.floor(wanted / scales + 0.5), grid.low, grid.high)
+        q[taken, :, k] = grid.rounded(wanted / scales, None if factors is None else factors[taken, :, k])
         error = (wanted - q[taken, :, k] * scales) / pivot[:, None]
         row = inv[taken, k].copy()
         target -= error[:, :, None] * row[:, None]

@@ -9,14 +9,20 @@ weights, and gives 2 bits four levels instead of three.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from ..graph import ScaleGroups
-from .parameters import WEIGHT_TYPES, Float64
+from .layer import Float64, Grid, IntegerLayer, LayerProblem
+from .parameters import WEIGHT_TYPES
 
 #: Steps that are tried for a group: this many fractions of the one that clips nothing, with both signs.
 _FRACTIONS = 32
+#: The least share of the strongest input's moment that an error counts.
+_LEAST = 0.01
 #: Weights that are searched at a time.
 _AT_ONCE = 1 << 17
 
@@ -29,12 +35,12 @@ def _factor_limit(bits: int, k: int) -> int:
 
 
 def _searched(
-    weights: Float64, scales: Float64, limit: int, bits: int
+    weights: Float64, counts: Float64, scales: Float64, limit: int, bits: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     """Integers [size, channels, groups] and factors [channels, groups] of least squared error.
 
-    weights: like the integers; scales: of the channels. Errors are added along the first axis, in this order on every
-    machine.
+    weights, counts: like the integers; counts: what squared errors count. scales: of the channels. Errors are added
+    along the first axis, in this order on every machine.
     """
     lowest, highest = WEIGHT_TYPES[bits].lowest, WEIGHT_TYPES[bits].highest
     largest = np.abs(weights).max(axis=0, initial=0.0) / (highest * scales[:, None])
@@ -50,7 +56,7 @@ def _searched(
         for factor in (magnitudes, -magnitudes):
             steps = scales[:, None] * factor
             integers = np.clip(np.floor(weights / steps + 0.5), lowest, highest)
-            errors = np.square(integers * steps - weights).sum(axis=0)
+            errors = (np.square(integers * steps - weights) * counts).sum(axis=0)
             better = errors < best
             best = np.where(better, errors, best)
             factors = np.where(better, factor, factors).astype(np.int8)
@@ -58,29 +64,78 @@ def _searched(
     return values, factors
 
 
+def _by_group(rows: Float64, size: int) -> Float64:
+    """[channels, k], zeros behind, as [size, channels, groups]."""
+    channels, k = rows.shape
+    groups = -(-k // size)
+    padded = np.zeros((channels, groups * size))
+    padded[:, :k] = rows
+    return np.ascontiguousarray(padded.reshape(channels, groups, size).transpose(2, 0, 1))
+
+
 def group_weights(
-    weights: Float64, bits: int, size: int, smallest: Float64
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], ScaleGroups]:
+    weights: Float64, bits: int, size: int, counts: Float64
+) -> tuple[Float64, Float64, ScaleGroups]:
     """Integers [channels, k], scales [channels] and factors for weights [channels, k], k as it is packed.
 
-    bits: 8, 4 or 2. size: k per group. smallest: lower bounds of the scales, for the biases. A
-    channel's scale is that with which the largest factor clips nothing; each group then takes the factor and the
-    integers of least squared error.
+    bits: 8, 4 or 2. size: k per group. counts [channels, k]: what the squared error of each weight counts. A
+    channel's scale, a float32 number, is that with which the largest factor clips nothing; each group then takes the
+    factor and the integers of the least error.
     """
     channels, k = weights.shape
-    groups = -(-k // size)
     limit = _factor_limit(bits, k)
     scales = np.abs(weights).max(axis=1, initial=0.0) / (WEIGHT_TYPES[bits].highest * limit)
-    scales = np.maximum(scales, smallest).astype(np.float32)
+    scales = scales.astype(np.float32).astype(np.float64)
     scales[scales == 0] = 1
-    padded = np.zeros((channels, groups * size))
-    padded[:, :k] = weights
-    values = np.empty(padded.shape, np.int8)
-    factors = np.empty((channels, groups), np.int8)
-    block = max(_AT_ONCE // padded.shape[1], 1)
+    integers = np.empty(weights.shape)
+    factors = np.empty((channels, -(-k // size)), np.int8)
+    block = max(_AT_ONCE // k, 1)
     for i in range(0, channels, block):
-        part = padded[i : i + block].reshape(-1, groups, size).transpose(2, 0, 1)
-        steps = scales[i : i + block].astype(np.float64)
-        found, factors[i : i + block] = _searched(np.ascontiguousarray(part), steps, limit, bits)
-        values[i : i + block] = found.transpose(1, 2, 0).reshape(-1, groups * size)
-    return np.ascontiguousarray(values[:, :k]), scales, ScaleGroups(size, factors)
+        rows = slice(i, i + block)
+        found, factors[rows] = _searched(
+            _by_group(weights[rows], size), _by_group(counts[rows], size), scales[rows], limit, bits
+        )
+        integers[rows] = found.transpose(1, 2, 0).reshape(found.shape[1], -1)[:, :k]
+    return integers, scales, ScaleGroups(size, factors)
+
+
+def _fine(grid: Grid, problem: LayerProblem, bits: int, size: int) -> Grid:
+    """The grid with factors, chosen by the weights and, where moments are known, by what each input carries: H's
+    diagonal.
+    """
+    weights = problem.weights
+    groups, outputs, k = weights.shape
+    counts = np.ones((groups, k))
+    if problem.gram.shape[1] == k:
+        diagonal = np.einsum("gkk->gk", problem.gram)
+        counts = np.maximum(diagonal, _LEAST * diagonal.max(axis=1, keepdims=True))
+    by_output = np.broadcast_to(counts[:, None], weights.shape).reshape(-1, k)
+    _, scales, found = group_weights(weights.reshape(-1, k), bits, size, by_output)
+    return replace(grid, groups=found, scales=scales.reshape(groups, outputs))
+
+
+def grouped(
+    solve: Callable[[LayerProblem, Grid], IntegerLayer],
+    problem: LayerProblem,
+    grid: Grid,
+    bits: int,
+    size: int,
+) -> IntegerLayer:
+    """A method's choice on a grid with factors; of each channel, without where that has the smaller error."""
+    fine_grid = _fine(grid, problem, bits, size)
+    plain, fine = solve(problem, grid), solve(problem, fine_grid)
+    factors = fine_grid.factors(problem.weights.shape)
+    assert factors is not None
+    assert fine_grid.groups is not None
+
+    def error(solution: IntegerLayer) -> Float64:
+        values = solution.integers * solution.scales[:, :, None]
+        if problem.gram.shape[1]:
+            return problem.error(values)
+        return np.asarray(np.square(values - problem.weights).sum(axis=2))
+
+    better = error(fine) < error(plain)
+    integers = np.where(better[:, :, None], fine.integers / factors, plain.integers)
+    scales = np.where(better, fine.scales, plain.scales)
+    kept = np.where(better.reshape(-1, 1), fine_grid.groups.factors, 1).astype(np.int8)
+    return IntegerLayer(integers, scales, np.where(better, fine.bias, plain.bias), ScaleGroups(size, kept))

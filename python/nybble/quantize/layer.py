@@ -68,12 +68,16 @@ def by_position(y: Array, groups: int) -> Array:
 @dataclass(frozen=True)
 class Grid:
     """The integers that weights may take: low to high; pair_sum: what the magnitudes of weights 2i and 2i + 1 of a
-    channel may reach together (255 times it fits int16), None for anything.
+    channel may reach together (255 times it fits int16), None for anything. groups, scales [g, o]:
+    where runs of k have factors, these and the channels' scales, chosen before (group_weights.py); what methods call
+    integers are then multiples of the factors.
     """
 
     low: int
     high: int
     pair_sum: int | None = None
+    groups: ScaleGroups | None = None
+    scales: Float64 | None = None
 
     def holds(self, integers: Float64) -> npt.NDArray[np.bool_]:
         """[g, o]: whether a channel's integers [g, o, k] keep pair_sum."""
@@ -86,7 +90,19 @@ class Grid:
 
     def nearest(self, weights: Float64, scales: Float64) -> Float64:
         """Integers [g, o, k] nearest to weights / scales, ties up; pair_sum is not looked after."""
-        return np.clip(np.floor(weights / scales[:, :, None] + 0.5), self.low, self.high)
+        return self.rounded(weights / scales[:, :, None], self.factors(weights.shape))
+
+    def factors(self, shape: tuple[int, ...]) -> Float64 | None:
+        """Of every weight [g, o, k]; None without groups."""
+        if self.groups is None:
+            return None
+        return self.groups.along(shape[2]).reshape(shape).astype(np.float64)
+
+    def rounded(self, steps: Float64, factors: Float64 | None) -> Float64:
+        """The nearest integers, or multiples of these factors, ties up."""
+        if factors is None:
+            return np.clip(np.floor(steps + 0.5), self.low, self.high)
+        return np.clip(np.floor(steps / factors + 0.5), self.low, self.high) * factors
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def _rounded(problem: LayerProblem, scales: Float64, grid: Grid, bias: bool) -> 
 
 
 def _nearest(problem: LayerProblem, grid: Grid) -> IntegerLayer:
-    if grid.pair_sum is not None:
+    if grid.pair_sum is not None or grid.scales is not None:
         return _mse(problem, grid)
     return _rounded(problem, full_scales(problem.weights, grid.high), grid, bias=False)
 
