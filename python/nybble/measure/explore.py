@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..convert import import_model, producer, write_whole
-from ..graph import Array, Graph, QuantizationError, evaluate_outputs
+from ..graph import Array, Graph, QuantizationError, evaluate_batches
 from ..quantize.observe import observe
 from ..quantize.parameters import Range
 from ..quantize.recipe import WEIGHT_BITS, Recipe, has_weights
@@ -446,12 +446,13 @@ def _part(
     entry = store.read(key)
     if entry is None:
         cut = before_softmax(graph)
-        rows = []
-        for done, sample in enumerate(zip(*inputs, strict=True)):
-            tell(f"float network, {what} samples", done, len(inputs[0]))
-            rows.append(evaluate_outputs(cut, sample, real=True))
+        names = [port.tensor for port in cut.outputs]
+        parts: list[list[Array]] = []
+        for batch in evaluate_batches(cut, inputs, keep=names):
+            parts.append([batch[name] for name in names])
+            tell(f"float network, {what} samples", sum(len(part[0]) for part in parts), len(inputs[0]))
         file = io.BytesIO()
-        np.savez(file, *(np.stack(column) for column in zip(*rows, strict=True)))
+        np.savez(file, *(np.concatenate(column) for column in zip(*parts, strict=True)))
         store.write(key, {}, file.getvalue())
         entry = store.read(key)
         assert entry is not None
