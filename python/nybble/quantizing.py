@@ -75,7 +75,7 @@ class Quantized:
         self,
         report: LayerReport | None = None,
         *,
-        limit: int = 64,
+        limit: int = 128,
         seconds: float = 120.0,
         progress: Callable[[str], None] | None = None,
     ) -> Remedies:

@@ -143,8 +143,7 @@ def measure_layers(
         )
     layers = session.layers()
     stepped = _Stepped(reference, session, layers, integers)
-    count = len(samples[0])
-    chosen = np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
+    chosen = evenly(len(samples[0]), limit)
     end = time.monotonic() + seconds
     done = 0
     for i in _spread(chosen):
@@ -168,6 +167,11 @@ def scores(reference: Graph, session: Session) -> list[str]:
     if missing:
         raise ValueError(f"the integer network writes no tensor {missing[0]!r} of the float one")
     return names
+
+
+def evenly(count: int, limit: int) -> Array:
+    """Numbers of at most ``limit`` of ``count`` samples, evenly spread over them, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(np.int64))
 
 
 def _spread(chosen: Array) -> list[int]:

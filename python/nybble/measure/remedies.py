@@ -14,11 +14,11 @@ from ..quantize.calibration import CALIBRATIONS
 from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .compare import Tally
-from .layers import LayerReport, combined_db, real_numbers, scores
+from .layers import LayerReport, combined_db, evenly, real_numbers, scores
 from .summary import summarize
 
 #: Samples that remedies are measured on at most, and the seconds after which no further one is tried.
-SAMPLES = 64
+SAMPLES = 128
 SECONDS = 120.0
 
 #: Layers that are tried with more bits, those that cost the output most.
@@ -91,15 +91,16 @@ class _Score:
 class Judge:
     """Measures integer networks against one float network, which is computed once.
 
-    reference, samples: as measure_layers takes them; labels: [N] or None. At most ``limit`` samples.
+    reference, samples: as measure_layers takes them; labels: [N] or None. At most ``limit`` samples, evenly spread.
     """
 
     def __init__(
         self, reference: Graph, samples: Sequence[Array], labels: Array | None, limit: int = SAMPLES
     ) -> None:
         self.reference = reference
-        self.samples = [array[:limit] for array in samples]
-        self.labels = None if labels is None else labels[:limit]
+        chosen = evenly(len(samples[0]), limit)
+        self.samples = [array[chosen] for array in samples]
+        self.labels = None if labels is None else labels[chosen]
         self._wanted: list[dict[str, Array]] = []
 
     @property
