@@ -40,6 +40,14 @@ def x() -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).normal(size=(24, 3, 10, 8)).astype(np.float32)
 
 
+def plain(
+    data: np.ndarray[Any, Any], weights: int, activations: int = 8, **measured_on: Any
+) -> nybble.Quantized:
+    """The network with weights rounded to nearest, which has something to mend."""
+    recipe = Recipe(weights, activations, method="nearest")
+    return nybble.quantize(network(), data, recipe=recipe, **measured_on)
+
+
 def layer_names(quantized: nybble.Quantized) -> list[str]:
     return [n.name for n in quantized.graph.nodes if len(n.inputs) > 1]
 
@@ -67,7 +75,7 @@ def test_replaced_tensors_reach_the_rest_of_the_network() -> None:
 
 
 def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
-    result = nybble.quantize(network(), x, recipe=Recipe(4, method="nearest"))
+    result = plain(x, 4)
     report = result.layers()
     assert report.samples == 24
     assert [one.kind for one in report.layers] == list(KINDS)
@@ -78,7 +86,7 @@ def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
     assert first.own_snr_db == pytest.approx(first.snr_db, abs=0.5)
     assert report.layers[4].own_snr_db > report.layers[4].snr_db
     # 8 bits cost each layer less than 4 of them do.
-    eight = nybble.quantize(network(), x, recipe=Recipe(method="nearest")).layers()
+    eight = plain(x, 8).layers()
     for a, b in zip(eight.layers, report.layers, strict=True):
         if a.weight_bits:
             assert a.own_snr_db > b.own_snr_db + 10
@@ -86,7 +94,7 @@ def test_every_layer_is_measured(x: np.ndarray[Any, Any]) -> None:
 
 
 def test_snr_is_that_of_the_tensors(x: np.ndarray[Any, Any]) -> None:
-    result = nybble.quantize(network(), x, weights=4)
+    result = plain(x, 4)
     session = nybble.load(result.model)
     layer = session.layers()[1]
     wanted, found = [], []
@@ -101,7 +109,7 @@ def test_snr_is_that_of_the_tensors(x: np.ndarray[Any, Any]) -> None:
 
 @pytest.mark.parametrize("bad", [0, 1, 2])
 def test_the_culprit_is_the_layer_with_the_fewest_bits(x: np.ndarray[Any, Any], bad: int) -> None:
-    names = layer_names(nybble.quantize(network(), x))
+    names = layer_names(plain(x, 8))
     result = nybble.quantize(network(), x, recipe=Recipe(8, layers={names[bad]: 2}, method="nearest"))
     report = result.layers()
     assert report.culprit is not None
@@ -119,7 +127,7 @@ def test_one_bit_less_costs_most_where_the_scale_is_coarsest(x: np.ndarray[Any, 
     """Calibrated on samples with one outlier, the input's layer has few integers left for the others."""
     wide = x.copy()
     wide[0] *= 30
-    even, coarse = (nybble.quantize(network(), data, test=x).layers() for data in (x, wide))
+    even, coarse = (plain(data, 8, test=x).layers() for data in (x, wide))
     assert all(one.coarser_db is not None and one.coarser_db <= 0.5 for one in even.layers)
     assert coarse.layers[1].coarser_db < even.layers[1].coarser_db
     assert even.layers[5].coarser_db == 0  # the scores are taken before it
@@ -136,19 +144,19 @@ def test_coarser_integers_are_at_even_distances(zero_point: int) -> None:
 
 
 def test_activations_of_few_bits_keep_their_levels(x: np.ndarray[Any, Any]) -> None:
-    report = nybble.quantize(network(), x, activations=4).layers()
-    assert [one.activation_bits for one in report.layers] == [4, 4, 4, 4, 4, 8]
+    report = plain(x, 8, activations=4).layers()
+    assert [one.activation_bits for one in report.layers] == [4, 4, 4, 4, 8, 8]
     assert report.layers[1].saturation > 0  # calibration by squared error cuts outliers
     # One bit less hurts more than it does with 8 bits.
-    whole = nybble.quantize(network(), x).layers()
+    whole = plain(x, 8).layers()
     assert report.snr_db < whole.snr_db - 10
     assert all(one.own_snr_db < 35 for one in report.layers[:2])
 
 
 def test_saturated_outputs_are_counted(x: np.ndarray[Any, Any]) -> None:
     """Calibrated on samples a third as large, the layers cut what the others reach."""
-    narrow = nybble.quantize(network(), x / 3, test=x)
-    wide = nybble.quantize(network(), x, test=x)
+    narrow = plain(x / 3, 8, test=x)
+    wide = plain(x, 8, test=x)
     assert wide.layers().layers[0].saturation == 0
     assert narrow.layers().layers[1].saturation > 0.01
 
@@ -163,7 +171,7 @@ def test_without_errors_nothing_costs(x: np.ndarray[Any, Any]) -> None:
 
 
 def test_samples_and_seconds_bound_the_report(x: np.ndarray[Any, Any]) -> None:
-    result = nybble.quantize(network(), x, weights=4)
+    result = plain(x, 4)
     assert result.layers(limit=5).samples == 5
     assert result.layers(seconds=0).samples == 1
     remedies = result.remedies(LayerReport((), 0, 0.0), seconds=0)
@@ -172,7 +180,7 @@ def test_samples_and_seconds_bound_the_report(x: np.ndarray[Any, Any]) -> None:
 
 
 def test_networks_that_do_not_belong_together(x: np.ndarray[Any, Any]) -> None:
-    session = nybble.load(nybble.quantize(network(), x).model)
+    session = nybble.load(plain(x, 8).model)
     net = Network()
     a, b = net.input([1, 6], "a"), net.input([1, 6], "b")
     other = nybble.import_model(net.model(net.node("Add", a, b)))

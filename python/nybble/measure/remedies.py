@@ -11,6 +11,7 @@ from typing import Any
 
 from ..graph import Array, Graph, evaluate_batches
 from ..quantize.calibration import CALIBRATIONS
+from ..quantize.methods import METHODS
 from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .compare import Tally
@@ -170,7 +171,7 @@ def find_remedies(
 
 def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recipe]]:
     """Recipes worth a try, the most promising first: more bits for the layers that cost most, finer scales,
-    other calibrations, more bits for several layers, for all.
+    other methods and calibrations, more bits for several layers, for all.
     """
     costly = sorted(
         (one for one in report.layers if 0 < one.weight_bits < 8 and one.gain_db is not None),
@@ -188,6 +189,9 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
         for size in (64, 16):
             if recipe.group is None or size < recipe.group:
                 yield f"a factor for every {size} k", replace(recipe, group=size)
+    for row in METHODS:
+        if row != recipe.method:
+            yield f"method {row}", replace(recipe, method=row)
     if recipe.activations < 8:
         yield "activations at 8 bits", replace(recipe, activations=8, calibration=None)
     for row in CALIBRATIONS:
