@@ -218,7 +218,7 @@ def test_nothing_is_tried_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise AssertionError("tried again")
 
-    monkeypatch.setattr("nybble.measure.workers.try_recipe", refuse)
+    monkeypatch.setattr("nybble.measure.workers.try_level", refuse)
     monkeypatch.setattr("nybble.measure.explore.observe", refuse)
     monkeypatch.setattr("nybble.measure.explore.benchmark", refuse)
     assert run(results=tmp_path).document() == first.document()

@@ -3,10 +3,10 @@
 and the candidates measured on the integer core.
 
 1. Every layer alone is lowered to every level, the rest stays at the highest: the rise of the loss is the
-   layer's sensitivity. 2. Losses are taken as additive, and the knapsack over layers is solved exactly
-   (quantize/search.py). 3. Selections along the whole front, and every uniform level, are really quantized
-   and run: what they measure decides, not what was predicted. Calibration samples decide; test samples are
-   reported only.
+   layer's sensitivity. One pass over the samples solves all of these (quantize.apply.quantize_levels).
+2. Losses are taken as additive, and the knapsack over layers is solved exactly (quantize/search.py).
+3. Selections along the whole front, and every uniform level, are really quantized and run: what they measure
+   decides, not what was predicted. Calibration samples decide; test samples are reported only.
 
 Source of the additive model: Dong et al., "HAWQ-V2", 2020, section 3 (there from the Hessian's trace; here
 the loss itself is measured).
@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from ..convert import import_model, producer, write_whole
 from ..graph import Array, Graph, QuantizationError, evaluate_batches
+from ..quantize.apply import LoweredLayer, lower, quantize_levels
 from ..quantize.observe import observe
 from ..quantize.parameters import Range
 from ..quantize.recipe import WEIGHT_BITS, Recipe, has_weights
@@ -407,7 +408,13 @@ def _prepare(
         taken = np.arange(count) * len(taken) // count
     y = _checked(found if labels is None else labels, len(inputs[0]))
     decide = _part(
-        code, graph, [a[taken] for a in inputs], None if y is None else y[taken], store, tell, "calibration"
+        code,
+        graph,
+        inputs if len(taken) == len(inputs[0]) else [a[taken] for a in inputs],
+        None if y is None else y[taken],
+        store,
+        tell,
+        "calibration",
     )
     report = None
     if test is not None:
@@ -415,7 +422,7 @@ def _prepare(
         test_y = _checked(test_found if test_labels is None else test_labels, len(test_inputs[0]))
         report = _part(code, graph, test_inputs, test_y, store, tell, "test")
     classes = class_outputs(graph, y is not None)
-    task = Task(graph, ranges, classes, decide, report)
+    task = Task(graph, ranges, tuple(inputs), classes, decide, report)
     parts = [p for p in (decide, report) if p is not None]
     samples_key = [
         [_array_key(p.inputs), None if p.labels is None else _array_key([p.labels])] for p in parts
@@ -487,6 +494,7 @@ class _Search:
             )
         self.float_score = score(task.calibration.answers[0], task.calibration, task.classes[0])
         self.known: dict[tuple[int, ...], tuple[Trial, float, tuple[float, ...]]] = {}
+        self.solved: tuple[Graph, dict[tuple[str, int], LoweredLayer]] | None = None
 
     def recipe(self, selection: Sequence[int]) -> Recipe:
         """The recipe of a selection; without exceptions where the selection is uniform."""
@@ -496,21 +504,50 @@ class _Search:
 
     def trials(self, selections: Sequence[tuple[int, ...]], whole: bool, what: str) -> list[Trial]:
         """What comes of selections; each is kept as soon as it is there."""
-        recipes = [self.recipe(selection) for selection in selections]
-        keys = [content_key(self.key, recipe.to_dict(), whole) for recipe in recipes]
+        keys = [content_key(self.key, self.recipe(s).to_dict(), whole) for s in selections]
         found: dict[int, Trial] = {}
         for i, key in enumerate(keys):
             entry = self.store.read(key)
             if entry is not None:
                 found[i] = Trial.of(*entry)
-        missing = [i for i in range(len(recipes)) if i not in found]
-        self.tell(what, len(found), len(recipes))
-        for position, trial in self.run([(recipes[i], whole) for i in missing]):
+        missing = [i for i in range(len(keys)) if i not in found]
+        work = [(self.level(selections[i], whole), whole) for i in missing]
+        self.tell(what, len(found), len(keys))
+        for position, trial in self.run(work):
             i = missing[position]
             found[i] = trial
             self.store.write(keys[i], trial.document(), trial.model)
-            self.tell(what, len(found), len(recipes))
-        return [found[i] for i in range(len(recipes))]
+            self.tell(what, len(found), len(keys))
+        return [found[i] for i in range(len(keys))]
+
+    def level(self, selection: tuple[int, ...], whole: bool) -> Recipe | Graph:
+        """The recipe of a selection; where it is the highest level, or its loss with one layer lowered is asked
+        for, the integer graph itself, since one pass over the samples gives all of those.
+        """
+        lowered = [
+            (name, bits) for name, bits in zip(self.names, selection, strict=True) if bits != self.levels[0]
+        ]
+        if lowered and (whole or len(lowered) > 1):
+            return self.recipe(selection)
+        if self.solved is None:
+            self.solved = quantize_levels(
+                self.task.graph,
+                self.task.ranges,
+                self.base,
+                self.levels[1:],
+                self.task.samples,
+                lambda done, of: self.tell("layers at every level", done, of),
+            )
+        graph, layers = self.solved
+        names = dict(lowered)
+        return lower(
+            graph,
+            [
+                layers[node.outputs[0], names[node.name]]
+                for node in self.task.graph.nodes
+                if has_weights(node) and node.name in names
+            ],
+        )
 
     def uniform(self, bits: int) -> tuple[int, ...]:
         """Every layer at one level."""

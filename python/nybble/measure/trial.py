@@ -17,6 +17,7 @@ import numpy.typing as npt
 from .. import ops
 from ..convert import convert_graph, producer
 from ..graph import Array, Graph
+from ..ops.exact import exact_sum, exp, log
 from ..quantize.apply import quantize_graph
 from ..quantize.parameters import Range
 from ..quantize.recipe import Recipe
@@ -50,12 +51,14 @@ class Part:
 class Task:
     """What all trials of a network share.
 
-    graph: float, prepared; ranges: of its activations. classes: per output, whether its last axis holds
-    scores of classes. test: samples that are reported on, that nothing is decided by.
+    graph: float, prepared; ranges: of its activations; samples: that it is calibrated on. classes: per output,
+    whether its last axis holds scores of classes. calibration: samples that decide; test: samples that are
+    reported on, by which nothing is decided.
     """
 
     graph: Graph
     ranges: Mapping[str, Range]
+    samples: tuple[Array, ...]
     classes: tuple[bool, ...]
     calibration: Part
     test: Part | None
@@ -154,7 +157,7 @@ def class_outputs(graph: Graph, labelled: bool) -> tuple[bool, ...]:
 
 def _log_softmax(scores: Float64) -> Float64:
     shifted = scores - scores.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    return np.asarray(shifted - log(exact_sum(exp(shifted), (-1,))))
 
 
 def loss_of(wanted: Array, found: Array, classes: bool) -> float:
@@ -170,8 +173,8 @@ def loss_of(wanted: Array, found: Array, classes: bool) -> float:
         noise = math.fsum(((a - b) ** 2).reshape(-1))
         return noise / power if power else float(noise > 0)
     p, q = _log_softmax(a), _log_softmax(b)
-    rows = (np.exp(p) * (p - q)).sum(axis=-1).reshape(-1)
-    return float(max(math.fsum(rows) / rows.size, 0.0))
+    rows = math.prod(p.shape[:-1])
+    return max(math.fsum((exp(p) * (p - q)).reshape(-1)) / rows, 0.0)
 
 
 def run_batches(session: Session, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -200,12 +203,15 @@ def score(found: Array, part: Part, classes: bool) -> Score:
     )
 
 
-def try_recipe(task: Task, recipe: Recipe, whole: bool) -> tuple[Trial, str]:
-    """(what comes of a recipe, who computed it). whole: with the model's file and scores, not the loss alone.
+def try_level(task: Task, level: Recipe | Graph, whole: bool) -> tuple[Trial, str]:
+    """(what comes of a recipe, or of an integer graph made with one, who computed it). whole: with the model's file
+    and scores, not the loss alone.
 
     Raises what quantize_graph and convert_graph raise.
     """
-    graph = quantize_graph(task.graph, task.ranges, recipe)
+    graph = (
+        level if isinstance(level, Graph) else quantize_graph(task.graph, task.ranges, level, task.samples)
+    )
     session = load_nyb(convert_graph(before_softmax(graph), golden=False))
     answers = run_batches(session, task.calibration.inputs)
     losses = [

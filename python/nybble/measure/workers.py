@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..convert import producer
+from ..graph import Graph
 from ..quantize.recipe import Recipe
-from .trial import Task, Trial, try_recipe
+from .trial import Task, Trial, try_level
 
-#: A recipe, and whether the model's file and its scores are wanted too.
-Work = tuple[Recipe, bool]
+#: A recipe or an integer graph, and whether the model's file and its scores are wanted too.
+Work = tuple[Recipe | Graph, bool]
 
 #: (position in the work, its result) as they are ready.
 Finished = Iterator[tuple[int, Trial]]
@@ -32,7 +33,7 @@ def _begin(task: Task) -> None:
 
 def _in_worker(work: Work) -> Trial:
     assert _task is not None
-    return try_recipe(_task, *work)[0]
+    return try_level(_task, *work)[0]
 
 
 @contextmanager
@@ -44,13 +45,13 @@ def workers(
     jobs: processes of this machine; 1: this process. dask: address of a scheduler, whose workers have
     nybble of the same version installed (needs ``pip install nybble[dask]``).
 
-    The function raises what try_recipe raises.
+    The function raises what try_level raises.
     """
     if dask is not None:
         with _cluster(task, dask) as run:
             yield run
     elif jobs == 1:
-        yield lambda work: ((i, try_recipe(task, *one)[0]) for i, one in enumerate(work))
+        yield lambda work: ((i, try_level(task, *one)[0]) for i, one in enumerate(work))
     else:
         with _processes(task, jobs) as run:
             yield run
@@ -84,7 +85,7 @@ def _cluster(task: Task, address: str) -> Iterator[Callable[[Sequence[Work]], Fi
 
         def run(work: Sequence[Work]) -> Finished:
             futures: dict[Any, int] = {
-                client.submit(try_recipe, everywhere, *one, pure=False): i for i, one in enumerate(work)
+                client.submit(try_level, everywhere, *one, pure=False): i for i, one in enumerate(work)
             }
             for future, (trial, who) in distributed.as_completed(futures, with_results=True):
                 if who != producer():

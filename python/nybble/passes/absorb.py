@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..graph import Graph, Node, Tensor
 
@@ -39,7 +39,7 @@ def absorb(graph: Graph, rule: Rule) -> Graph:
     return graph.rebuilt(nodes, tensors)
 
 
-def fresh(tensors: dict[str, Tensor], name: str) -> str:
+def fresh(tensors: Mapping[str, Tensor], name: str) -> str:
     """A name that no tensor has."""
     free, i = name, 0
     while free in tensors:

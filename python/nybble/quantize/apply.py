@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -72,7 +73,32 @@ def quantize_graph(
 
     Raises QuantizationError where an operator's weights are not constants.
     """
+    return quantize_levels(graph, ranges, recipe, (), samples, progress)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredLayer:
+    """A layer of an integer graph at another level: its node, and the constants that the node reads."""
+
+    node: Node
+    constants: tuple[Tensor, ...]
+
+
+def quantize_levels(
+    graph: Graph,
+    ranges: Mapping[str, Range],
+    recipe: Recipe,
+    others: Sequence[int],
+    samples: Sequence[Array] = (),
+    progress: Progress | None = None,
+) -> tuple[Graph, dict[tuple[str, int], LoweredLayer]]:
+    """(the graph of quantize_graph, every layer at ``others``, levels in bits, by its output and level).
+
+    A layer at another level is solved in the network of the recipe, on what the layers before it pass
+    on there: that network with this layer alone at another level (lower) is one replacement away.
+    """
     bits = recipe.bits(graph)
+    lowered: dict[tuple[str, int], LoweredLayer] = {}
     method = METHODS[recipe.method]
     groups, fixed = tied(graph)
     together: dict[str, Range] = {}
@@ -111,20 +137,44 @@ def quantize_graph(
             problem = LayerProblem.of_weights(weights, bias)
             if walk is not None:
                 problem = walk.problem(node, tensors)
-            layer_bits = bits[node.outputs[0]]
-            grid = _grid(layer_bits, recipe.pair_safe)
-            solve = method.solve if walk is not None or not method.moments else METHODS["nearest"].solve
-            if recipe.group is not None and _has_groups(node, layer_bits):
-                solution = grouped(solve, problem, grid, layer_bits, recipe.group)
-            else:
-                solution = solve(problem, grid)
-            new = _quantized_layer(graph, tensors, new, layer_bits, solution)
+            for level in others:
+                constants: dict[str, Tensor] = {}
+                solution = _solution(problem, node, level, recipe, walk is not None)
+                other = _quantized_layer(graph, ChainMap(constants, tensors), new, level, solution)
+                lowered[node.outputs[0], level] = LoweredLayer(other, tuple(constants.values()))
+            level = bits[node.outputs[0]]
+            solution = _solution(problem, node, level, recipe, walk is not None)
+            new = _quantized_layer(graph, tensors, new, level, solution)
         nodes.append(new)
         if walk is not None:
             walk.advance(node, new, tensors)
         if progress is not None:
             progress(done + 1, len(graph.nodes))
-    return graph.rebuilt(nodes, tensors)
+    return graph.rebuilt(nodes, tensors), lowered
+
+
+def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:
+    """The graph of quantize_levels with some of its layers replaced."""
+    tensors = dict(graph.tensors)
+    nodes: dict[str, Node] = {}
+    for layer in layers:
+        names = {}
+        for tensor in layer.constants:
+            names[tensor.name] = name = fresh(tensors, tensor.name)
+            tensors[name] = replace(tensor, name=name)
+        inputs = tuple(names.get(name, name) for name in layer.node.inputs)
+        nodes[layer.node.outputs[0]] = replace(layer.node, inputs=inputs)
+    return graph.rebuilt([nodes.get(node.outputs[0], node) for node in graph.nodes], tensors)
+
+
+def _solution(problem: LayerProblem, node: Node, bits: int, recipe: Recipe, known: bool) -> IntegerLayer:
+    """A layer's integers by the recipe's method. known: whether the problem knows the layer's inputs."""
+    method = METHODS[recipe.method]
+    solve = method.solve if known or not method.moments else METHODS["nearest"].solve
+    grid = _grid(bits, recipe.pair_safe)
+    if recipe.group is not None and _has_groups(node, bits):
+        return grouped(solve, problem, grid, bits, recipe.group)
+    return solve(problem, grid)
 
 
 def _has_groups(node: Node, bits: int) -> bool:
@@ -154,7 +204,7 @@ def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
 
 
 def _quantized_layer(
-    graph: Graph, tensors: dict[str, Tensor], node: Node, bits: int, solution: IntegerLayer
+    graph: Graph, tensors: MutableMapping[str, Tensor], node: Node, bits: int, solution: IntegerLayer
 ) -> Node:
     """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
     weights = graph.tensors[node.inputs[1]]
