@@ -2,7 +2,7 @@
 // AArch64 with 8-bit matrix products (smmla): 8 activations of two rows against those of two channels.
 #include "kernels/gemm/panel_neon.h"
 
-// A tile is 8 rows of one panel. Its sums stand in squares of two rows and two channels.
+// A tile is 8 or 4 rows of one panel. Its sums stand in squares of two rows and two channels.
 enum { ROWS = 8, SQUARES = 4 };
 
 NYB_INLINE int8x16_t low_halves(int8x16_t a, int8x16_t b) {
