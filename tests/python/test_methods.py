@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nybble import ops
-from nybble.graph import DType, Graph, Node, Port, Tensor, constant, evaluate, evaluate_outputs
+from nybble.graph import DType, Graph, Node, Port, Tensor, constant, evaluate, evaluate_outputs, peak_bytes
 from nybble.ops import Activation, Window
 from nybble.quantize import Recipe, observe
 from nybble.quantize.adaround import descend
@@ -21,6 +21,7 @@ from nybble.quantize.clip import Weighting, full_scales, search_scales
 from nybble.quantize.gptq import gptq, inverse
 from nybble.quantize.layer import Grid, LayerProblem, Moments, as_weights, by_group, input_rows, wanted_step
 from nybble.quantize.methods import METHODS
+from nybble.quantize.walk import spread
 
 GRIDS = {8: Grid(-127, 127), 4: Grid(-8, 7), 2: Grid(-2, 1)}
 SAFE = Grid(-127, 127, 128)
@@ -262,6 +263,16 @@ def test_layers_without_samples_are_rounded_to_nearest() -> None:
     wanted = quantize_graph(graph, ranges, Recipe(4, method="nearest"))
     for name, tensor in wanted.tensors.items():
         assert tensor.data is None or np.array_equal(tensor.data, found.tensors[name].data)
+
+
+def test_as_many_samples_as_memory_holds_are_looked_at() -> None:
+    graph, samples = small_network(), images(12)
+    (all_of_them,) = spread(graph, [samples])
+    assert all_of_them is samples
+    per_sample = 2 * peak_bytes(graph, [port.tensor for port in graph.outputs])
+    (some,) = spread(graph, [samples], 5 * per_sample)
+    assert np.array_equal(some, samples[[0, 2, 5, 8, 11]])
+    assert np.array_equal(spread(graph, [samples], 0)[0], samples[:1])
 
 
 def test_unknown_method_is_refused() -> None:

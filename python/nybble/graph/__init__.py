@@ -2,7 +2,7 @@
 """The network as data: tensors, nodes and their quantization."""
 
 from .errors import Blocker, ModelError, QuantizationError, UnsupportedError, grouped
-from .evaluate import evaluate, evaluate_batches, evaluate_outputs
+from .evaluate import evaluate, evaluate_batches, evaluate_outputs, peak_bytes
 from .graph import Graph, GraphError, Node, Port, Tensor, constant
 from .operator import Array, Lowered, Operator
 from .quantization import DType, Quantization, Rounding, ScaleGroups
@@ -29,4 +29,5 @@ __all__ = [
     "evaluate_batches",
     "evaluate_outputs",
     "grouped",
+    "peak_bytes",
 ]

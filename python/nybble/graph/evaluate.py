@@ -57,7 +57,7 @@ def evaluate_batches(
     if not wanted <= computed:
         raise KeyError(f"{graph.name}: computes no tensor {min(wanted - computed)!r}")
     last = _last_readers(graph, wanted)
-    size = max(1, min(size, memory // max(_peak(graph, last, wanted), 1)))
+    size = max(1, min(size, memory // max(peak_bytes(graph, wanted), 1)))
     constants = {n: t.data for n, t in graph.tensors.items() if t.data is not None}
     for first in range(0, counts.pop(), size):
         values = {
@@ -86,8 +86,10 @@ def _last_readers(graph: Graph, wanted: set[str]) -> dict[str, int]:
     return last
 
 
-def _peak(graph: Graph, last: dict[str, int], wanted: set[str]) -> int:
-    """The largest number of bytes that one sample's tensors take at a time."""
+def peak_bytes(graph: Graph, keep: Collection[str]) -> int:
+    """The largest number of bytes that one sample's float32 tensors take at a time where those named by ``keep`` stay."""
+    wanted = set(keep)
+    last = _last_readers(graph, wanted)
     alive = {port.tensor for port in graph.inputs}
     peak = 0
     for i, node in enumerate(graph.nodes):

@@ -38,7 +38,7 @@ from .parameters import (
 from .recipe import Recipe, has_weights
 from .requantize_weights import SAFE_SUM
 from .ties import tied
-from .walk import Walk
+from .walk import Walk, spread
 
 #: Called with (steps done, of).
 Progress = Callable[[int, int], None]
@@ -126,9 +126,7 @@ def quantize_levels(
             tensors[name] = _as_int8(tensor, parameters[groups[name]])
         else:
             tensors[name] = tensor
-    inputs = zip([tensors[port.tensor] for port in graph.inputs], samples, strict=False)
-    integers = {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs}
-    walk = Walk(graph, samples, integers) if method.moments and samples else None
+    walk = _walk(graph, samples, tensors) if method.moments and samples else None
     nodes = []
     for done, node in enumerate(graph.nodes):
         new = replace(node, op=own_rounding(node.op))
@@ -151,6 +149,13 @@ def quantize_levels(
         if progress is not None:
             progress(done + 1, len(graph.nodes))
     return graph.rebuilt(nodes, tensors), lowered
+
+
+def _walk(graph: Graph, samples: Sequence[Array], tensors: Mapping[str, Tensor]) -> Walk:
+    """A walk over the samples that memory holds, at the inputs; tensors: those of the integer graph."""
+    chosen = spread(graph, samples)
+    inputs = zip([tensors[port.tensor] for port in graph.inputs], chosen, strict=True)
+    return Walk(graph, chosen, {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs})
 
 
 def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:
