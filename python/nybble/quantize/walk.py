@@ -17,6 +17,8 @@ from .recipe import has_weights
 
 #: Elements of im2col rows that are held at a time.
 _ROW_ELEMENTS = 1 << 22
+#: Bytes of the samples that the float network runs at a time.
+_BATCH_BYTES = 32 << 20
 #: Bytes that both networks' values may take; more samples than fit are not looked at.
 MEMORY = 512 << 20
 
@@ -58,7 +60,9 @@ class Walk:
         op = replace(node.op, activation=Activation.NONE)  # type: ignore[call-arg]
         wanted = self._evaluate(replace(node, op=op))[0]
         self._wanted[node.outputs[0]] = wanted
-        wanted = wanted + self._owed(node, tensors)
+        owed = self._owed(node, tensors)
+        if owed is not None:
+            wanted = wanted + owed
         moments = Moments(groups, outputs, depth, wanted_step(wanted))
         for part in self._parts(node, groups * depth):
             centred = _images(node, self._integer[node.inputs[0]][part].astype(np.float64) - x.zero_point)
@@ -67,7 +71,7 @@ class Walk:
         bias = np.zeros((groups, outputs)) if not rest or rest[0] is None else rest[0].astype(np.float64)
         return moments.problem(shaped, bias.reshape(groups, outputs), x.scale)
 
-    def _owed(self, node: Node, tensors: Mapping[str, Tensor]) -> Array | float:
+    def _owed(self, node: Node, tensors: Mapping[str, Tensor]) -> Array | None:
         """What a sum that alone reads the layer misses so far, its other summand being done: the layer, whose inputs
         know of it, shall make up for that as well (a residual block as BRECQ's unit, in closed form).
         """
@@ -75,11 +79,11 @@ class Walk:
         readers = self._consumers[name]
         alone = len(readers) == 1 and type(readers[0].op) is ops.Add
         if not alone or getattr(node.op, "activation", None) is not Activation.NONE:
-            return 0.0
+            return None
         others = [n for n in readers[0].inputs if n != name and n in self._integer]
         shape = self._graph.tensors[name].shape
         if len(others) != 1 or self._graph.tensors[others[0]].shape != shape:
-            return 0.0
+            return None
         t = tensors[others[0]]
         return self._real[others[0]] - (self._integer[others[0]].astype(np.float64) - t.zero_point) * t.scale
 
@@ -107,8 +111,15 @@ class Walk:
             return [np.broadcast_to(r, (self._count, *r.shape)) for r in results]
         ports = [Port(name, name, True) for name in names]
         alone = self._graph.rebuilt([node], inputs=ports, outputs=[Port(n, n, True) for n in node.outputs])
-        found = list(evaluate_batches(alone, [self._real[n] for n in names], keep=node.outputs))
-        return [np.concatenate([values[name] for values in found]) for name in node.outputs]
+        shapes = [self._graph.tensors[name].shape for name in node.outputs]
+        results = [np.empty((self._count, *shape), np.float32) for shape in shapes]
+        done = 0
+        inputs = [self._real[name] for name in names]
+        for values in evaluate_batches(alone, inputs, keep=node.outputs, memory=_BATCH_BYTES):
+            for result, name in zip(results, node.outputs, strict=True):
+                result[done : done + len(values[name])] = values[name]
+            done += len(values[node.outputs[0]])
+        return results
 
     def _parts(self, node: Node, width: int) -> list[slice]:
         """Slices of samples whose rows of ``width`` elements a position fit the memory that is held."""
