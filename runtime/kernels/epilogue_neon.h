@@ -13,7 +13,7 @@
 // - nudge 2^30 and a clamp that begins at the zero point or above (relu): without the -1 a negative
 // accumulator
 //   still gives x <= 0 and a result of at most 0, which the clamp makes the minimum. So: sqrdmulh, srshl. For
-//   a shift of 31, which has no nudge, x is the result.
+//   a shift of 31, which has no nudge, x is the result, which may reach the ends of 32 bits.
 // Neither multiplication saturates, as only -2^31 * -2^31 would. A panel with a smaller shift (real
 // multipliers of 1/2 and more, with relu 1 and more) goes through 64-bit products.
 #ifndef NYB_KERNELS_EPILOGUE_NEON_H
@@ -158,14 +158,25 @@ NYB_INLINE void nyb_scale_rows(int16x8_t *to, int32x4_t (*acc)[2], const int row
         NYB_EACH (q, 2)
             x[i][q] = vrshlq_s32(x[i][q], panel->down[q]);
     }
+    // With a shift of 31 the sum with the zero point may wrap, as nyb_finish does; with a larger one it
+    // cannot.
+    if (scaling == NYB_SCALING_RELU) {
+        const int32x4_t zero_point = vdupq_n_s32(panel->output->zero_point);
+        NYB_EACH (i, rows) {
+            NYB_EACH (q, 2)
+                x[i][q] = nyb_add4(x[i][q], zero_point);
+        }
+    }
     // Saturating to 16 and to 8 bits before the clamp changes nothing: the clamp lies within int8.
     int16x4_t low[8];
     NYB_EACH (i, rows)
         low[i] = vqmovn_s32(x[i][0]);
     NYB_EACH (i, rows)
         to[i] = vqmovn_high_s32(low[i], x[i][1]);
-    NYB_EACH (i, rows)
-        to[i] = vqaddq_s16(to[i], panel->zero_point);
+    if (scaling != NYB_SCALING_RELU) {
+        NYB_EACH (i, rows)
+            to[i] = vqaddq_s16(to[i], panel->zero_point);
+    }
 }
 
 NYB_INLINE int8x16_t nyb_clamp16(int8x16_t x, const nyb_panel_output *panel) {
