@@ -268,10 +268,10 @@ def test_layers_without_samples_are_rounded_to_nearest() -> None:
 def test_as_many_samples_as_memory_holds_are_looked_at() -> None:
     graph, samples = small_network(), images(12)
     (all_of_them,) = spread(graph, [samples])
-    assert all_of_them is samples
+    assert np.array_equal(all_of_them, samples)
     per_sample = 2 * peak_bytes(graph, [port.tensor for port in graph.outputs])
     (some,) = spread(graph, [samples], 5 * per_sample)
-    assert np.array_equal(some, samples[[0, 2, 5, 8, 11]])
+    assert np.array_equal(some, samples[[0, 3, 6, 9]])
     assert np.array_equal(spread(graph, [samples], 0)[0], samples[:1])
 
 

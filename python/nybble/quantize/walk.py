@@ -16,23 +16,21 @@ from .layer import Float64, LayerProblem, Moments, by_group, by_position, input_
 from .recipe import has_weights
 
 #: Elements of im2col rows that are held at a time.
-_ROW_ELEMENTS = 1 << 22
+_ROW_ELEMENTS = 1 << 20
 #: Bytes of the samples that the float network runs at a time.
-_BATCH_BYTES = 32 << 20
+_BATCH_BYTES = 16 << 20
 #: Bytes that both networks' values may take; more samples than fit are not looked at.
 MEMORY = 512 << 20
 
 
 def spread(graph: Graph, samples: Sequence[Array], memory: int = MEMORY) -> list[Array]:
-    """As many samples as ``memory`` bytes hold a walk of, at least one, evenly spread over all.
+    """Every n-th sample, so that ``memory`` bytes hold a walk of them, or the first alone: views.
 
     A layer's moments are sums over samples and positions: large images, of which few fit, have many positions.
     """
     # The float network's values at two borders, and the integer one's beside them.
-    fit = memory // max(2 * peak_bytes(graph, [port.tensor for port in graph.outputs]), 1)
-    count = len(samples[0])
-    chosen = np.linspace(0, count - 1, max(1, min(count, fit))).astype(np.int64)
-    return [array if len(chosen) == count else array[chosen] for array in samples]
+    fit = max(1, memory // max(2 * peak_bytes(graph, [port.tensor for port in graph.outputs]), 1))
+    return [array[:: -(-len(array) // fit)] for array in samples]
 
 
 class Walk:
