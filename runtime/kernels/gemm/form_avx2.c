@@ -32,29 +32,33 @@ static int32_t sum_u8(const void *elements, size_t count) {
     return sum - (int32_t)(128 * (int64_t)count);
 }
 
+// Rows in this form may begin at any byte.
 static void stage_s16(void *to, const int8_t *from, size_t count, size_t padded) {
-    int16_t *s = to;
+    uint8_t *s = to;
     size_t i = 0;
     for (; i + 16 <= count; i += 16) {
         const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
-        _mm256_storeu_si256((__m256i *)(void *)(s + i), _mm256_cvtepi8_epi16(x));
+        _mm256_storeu_si256((__m256i *)(void *)(s + 2 * i), _mm256_cvtepi8_epi16(x));
     }
     for (; i + 4 <= count; i += 4) {
         int32_t quad;
         memcpy(&quad, from + i, sizeof quad);
-        _mm_storel_epi64((__m128i *)(void *)(s + i), _mm_cvtepi8_epi16(_mm_cvtsi32_si128(quad)));
+        _mm_storel_epi64((__m128i *)(void *)(s + 2 * i), _mm_cvtepi8_epi16(_mm_cvtsi32_si128(quad)));
     }
     for (; i < count; i++) {
-        s[i] = from[i];
+        const int16_t one = from[i];
+        memcpy(s + 2 * i, &one, sizeof one);
     }
-    memset(s + i, 0, 2 * (padded - i));
+    memset(s + 2 * i, 0, 2 * (padded - i));
 }
 
 static int32_t sum_s16(const void *elements, size_t count) {
-    const int16_t *s = elements;
+    const uint8_t *s = elements;
     int32_t sum = 0;
     for (size_t i = 0; i < count; i++) {
-        sum += s[i];
+        int16_t one;
+        memcpy(&one, s + 2 * i, sizeof one);
+        sum += one;
     }
     return sum;
 }
