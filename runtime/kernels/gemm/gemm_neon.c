@@ -120,20 +120,8 @@ NYB_INLINE void sum_w8(int32x4_t (*acc)[2], const nyb_gemm_args *args, uint32_t 
 
 // Plane p of a vector of 4-bit or 2-bit weights.
 NYB_INLINE int8x16_t plane(int8x16_t x, const int bits, const int p) {
-    switch (8 - bits - bits * p) {
-    case 2:
-        x = vshlq_n_s8(x, 2);
-        break;
-    case 4:
-        x = vshlq_n_s8(x, 4);
-        break;
-    case 6:
-        x = vshlq_n_s8(x, 6);
-        break;
-    default:
-        break;
-    }
-    return bits == 4 ? vshrq_n_s8(x, 4) : vshrq_n_s8(x, 6);
+    const int8x16_t raised = nyb_panel_raise(x, bits, p);
+    return bits == 4 ? vshrq_n_s8(raised, 4) : vshrq_n_s8(raised, 6);
 }
 
 // 16-bit sums begin at -1, so that they take one product of the largest more: 32 * 8 * 128 = 2^15. Four make

@@ -36,25 +36,27 @@ NYB_INLINE nyb_gemm_panel nyb_gemm_panel_at(const nyb_gemm_args *args, uint32_t 
     };
 }
 
+// Plane p of a vector of 4-bit or 2-bit weights, shifted to the top of each byte; planes below it stay.
+NYB_INLINE int8x16_t nyb_panel_raise(int8x16_t x, const int bits, const int p) {
+    switch (8 - bits - bits * p) {
+    case 2:
+        return vshlq_n_s8(x, 2);
+    case 4:
+        return vshlq_n_s8(x, 4);
+    case 6:
+        return vshlq_n_s8(x, 6);
+    default:
+        return x;
+    }
+}
+
 // Plane p of a vector of weights, at the top of each byte: 16 or 64 times the value of 4 or 2 bits.
 NYB_INLINE int8x16_t nyb_panel_plane(int8x16_t x, const int bits, const int p) {
     if (bits == 8) {
         return x;
     }
-    switch (8 - bits - bits * p) {
-    case 2:
-        x = vshlq_n_s8(x, 2);
-        break;
-    case 4:
-        x = vshlq_n_s8(x, 4);
-        break;
-    case 6:
-        x = vshlq_n_s8(x, 6);
-        break;
-    default:
-        break;
-    }
-    return p == 0 ? x : vandq_s8(x, vdupq_n_s8(bits == 4 ? -16 : -64));
+    const int8x16_t raised = nyb_panel_raise(x, bits, p);
+    return p == 0 ? raised : vandq_s8(raised, vdupq_n_s8(bits == 4 ? -16 : -64));
 }
 
 // One step of weights: a vector of 4 channels and one of the next 4 for each lane of activations.
