@@ -30,10 +30,11 @@ static nyb_status read_linear(const nyb_node *node, add_plan *plan, nyb_error *w
     const int32_t slope1 = nyb_member_i32(raw, NYB_LINEAR_SLOPE1_AT);
     const int32_t slope2 = nyb_member_i32(raw, NYB_LINEAR_SLOPE2_AT);
     const int32_t limit = INT32_C(1) << 30;
-    if (plan->square || slope1 < -limit || slope1 >= limit || slope2 < -limit || slope2 >= limit ||
-        plan->zero_point1 < INT8_MIN || plan->zero_point1 > INT8_MAX || plan->zero_point2 < INT8_MIN ||
-        plan->zero_point2 > INT8_MAX) {
-        return nyb_node_fail(node, why, "linear: a sum with slopes below 2^30 and zero points within int8",
+    if (plan->broadcast.bytes != 1 || plan->square || slope1 < -limit || slope1 >= limit || slope2 < -limit ||
+        slope2 >= limit || plan->zero_point1 < INT8_MIN || plan->zero_point1 > INT8_MAX ||
+        plan->zero_point2 < INT8_MIN || plan->zero_point2 > INT8_MAX) {
+        return nyb_node_fail(node, why,
+                             "linear: a sum of int8 with slopes below 2^30 and zero points within int8",
                              limit, slope1);
     }
     const int64_t one = INT64_C(1) << NYB_ADD_FRACTION_BITS;
@@ -54,14 +55,13 @@ static nyb_status read(const nyb_node *node, add_plan *plan, nyb_error *why) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_table *options = &node->options;
     memset(plan, 0, sizeof *plan);
-    if (a.type != NYB_INT8 || b.type != NYB_INT8 || y.type != NYB_INT8) {
-        return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
-    }
     if (!nyb_broadcast_read(&a, &b, &y, &plan->broadcast)) {
-        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
+        return nyb_node_fail(node, why,
+                             "inputs of the output's type (int8 or int16) that broadcast to its shape",
+                             y.rank, a.rank);
     }
-    if (!nyb_requantize_read(options, NYB_ADD_OUTPUT, &plan->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    if (!nyb_requantize_read(options, NYB_ADD_OUTPUT, y.type, &plan->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within its type", 1, 0);
     }
     plan->left_shift = nyb_get_u32(options, NYB_ADD_LEFT_SHIFT);
     plan->zero_point1 = nyb_get_i32(options, NYB_ADD_ZERO_POINT1);
@@ -76,6 +76,9 @@ static nyb_status read(const nyb_node *node, add_plan *plan, nyb_error *why) {
     plan->subtract = node->kind == NYB_OPTIONS_SUB || plan->square;
     if (!nyb_shift_valid(plan->shift1) || !nyb_shift_valid(plan->shift2) || !nyb_shift_valid(plan->shift)) {
         return nyb_node_fail(node, why, "shifts from 1 to 62", 62, plan->shift);
+    }
+    if (plan->left_shift > 15 && y.type == NYB_INT16) {
+        return nyb_node_fail(node, why, "left_shift of at most 15 in int16", 15, plan->left_shift);
     }
     if (plan->left_shift > 22) {
         return nyb_node_fail(node, why, "left_shift of at most 22", 22, plan->left_shift);
@@ -101,15 +104,28 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return 0;
 }
 
-// The operator by its definition.
-static int8_t exact(const add_plan *p, int32_t a, int32_t b) {
+// The operator by its definition; in int16 zero points are 0, and results of the type need no more than the
+// clamp.
+static int32_t exact(const add_plan *p, int32_t a, int32_t b) {
     const int32_t one = (int32_t)1 << p->left_shift;
     const int32_t x1 = nyb_mul(nyb_sub(a, p->zero_point1), one);
     const int32_t x2 = nyb_mul(nyb_sub(b, p->zero_point2), one);
     const int32_t s1 = nyb_scale(x1, p->multiplier1, p->shift1, p->output.nudge);
     const int32_t s2 = nyb_scale(x2, p->multiplier2, p->shift2, p->output.nudge);
     const int32_t sum = p->subtract ? nyb_sub(s1, s2) : nyb_add(s1, s2);
-    return nyb_finish(p->square ? nyb_mul(sum, sum) : sum, p->multiplier, p->shift, &p->output);
+    const int32_t scaled =
+        nyb_scale(p->square ? nyb_mul(sum, sum) : sum, p->multiplier, p->shift, p->output.nudge);
+    return nyb_clamp(nyb_add(scaled, p->output.zero_point), p->output.minimum, p->output.maximum);
+}
+
+static void wide_elements(const add_plan *p, const nyb_elements *e) {
+    const int16_t *a = (const int16_t *)(const void *)e->a, *b = (const int16_t *)(const void *)e->b;
+    int16_t *c = (int16_t *)(void *)e->c;
+    for (uint32_t i = 0; i < e->rows; i++, a += e->a_stride, b += e->b_stride, c += e->columns) {
+        for (uint32_t j = 0; j < e->columns; j++) {
+            c[j] = (int16_t)exact(p, a[j], b[j]);
+        }
+    }
 }
 
 static void elements(const void *plan_memory, const nyb_elements *e) {
@@ -118,9 +134,14 @@ static void elements(const void *plan_memory, const nyb_elements *e) {
         p->kernel->add(e, &p->linear);
         return;
     }
+    if (p->broadcast.bytes == 2) {
+        wide_elements(p, e);
+        return;
+    }
     for (uint32_t i = 0; i < e->rows; i++) {
         for (uint32_t j = 0; j < e->columns; j++) {
-            e->c[(size_t)i * e->columns + j] = exact(p, e->a[i * e->a_stride + j], e->b[i * e->b_stride + j]);
+            e->c[(size_t)i * e->columns + j] =
+                (int8_t)exact(p, e->a[i * e->a_stride + j], e->b[i * e->b_stride + j]);
         }
     }
 }
@@ -147,7 +168,7 @@ static nyb_status certify(const nyb_node *node, nyb_error *why) {
         nyb_add_scalar(&(nyb_elements){.a = row, .b = all, .c = sums, .rows = 1, .columns = 256},
                        &plan.linear);
         for (int32_t b = INT8_MIN; b <= INT8_MAX; b++) {
-            const int8_t expected = exact(&plan, a, b);
+            const int32_t expected = exact(&plan, a, b);
             if (sums[b + 128] != expected) {
                 return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "a linear form equal to the sum",
                                 expected, sums[b + 128]);

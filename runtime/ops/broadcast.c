@@ -15,6 +15,10 @@ bool nyb_broadcast_read(const nyb_tensor_info *a, const nyb_tensor_info *b, cons
     uint32_t shape[NYB_MAX_RANK], stride1[NYB_MAX_RANK], stride2[NYB_MAX_RANK];
     uint64_t elements1 = 1, elements2 = 1;
     memset(broadcast, 0, sizeof *broadcast);
+    broadcast->bytes = nyb_type_bytes(out->type);
+    if (!nyb_is_activation(out->type) || a->type != out->type || b->type != out->type) {
+        return false;
+    }
     if (a->rank > out->rank || b->rank > out->rank || out->elements > UINT32_MAX ||
         a->elements > UINT32_MAX || b->elements > UINT32_MAX) {
         return false;
@@ -73,20 +77,32 @@ typedef struct broadcast_call {
 
 static uint32_t divide_up(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 
+// REPEATED copies of an element.
+static void repeat(const int8_t *element, size_t bytes, int8_t *to) {
+    if (bytes == 1) {
+        memset(to, *element, REPEATED);
+        return;
+    }
+    for (size_t i = 0; i < REPEATED; i++) {
+        memcpy(to + 2 * i, element, 2);
+    }
+}
+
 // A row of which one input (or both) is a single element.
 static void run_repeated(const broadcast_call *call, nyb_elements row, bool single1, bool single2) {
-    int8_t copies1[REPEATED], copies2[REPEATED];
-    memset(copies1, *row.a, sizeof copies1);
-    memset(copies2, *row.b, sizeof copies2);
+    _Alignas(int16_t) int8_t copies1[2 * REPEATED], copies2[2 * REPEATED];
+    const size_t bytes = call->broadcast->bytes;
+    repeat(row.a, bytes, copies1);
+    repeat(row.b, bytes, copies2);
     const uint32_t columns = row.columns;
     for (uint32_t j = 0; j < columns; j += REPEATED) {
         row.columns = columns - j < REPEATED ? columns - j : REPEATED;
         row.a = single1 ? copies1 : row.a;
         row.b = single2 ? copies2 : row.b;
         call->f(call->plan, &row);
-        row.a += REPEATED;
-        row.b += REPEATED;
-        row.c += REPEATED;
+        row.a += REPEATED * bytes;
+        row.b += REPEATED * bytes;
+        row.c += REPEATED * bytes;
     }
 }
 
@@ -95,32 +111,33 @@ static void portion(void *context, uint32_t index, uint32_t thread) {
     const nyb_broadcast *b = call->broadcast;
     (void)thread;
     const uint32_t inner = b->rank - 1;
+    const size_t bytes = b->bytes;
     const uint32_t first = index % call->portions * call->portion;
     uint32_t outer = index / call->portions;
     nyb_elements e = {
         .a = call->a,
         .b = call->b,
-        .c = call->c + (size_t)outer * call->rows * call->columns,
+        .c = call->c + (size_t)outer * call->rows * call->columns * bytes,
         .a_stride = inner > 0 ? b->stride1[inner - 1] : 0,
         .b_stride = inner > 0 ? b->stride2[inner - 1] : 0,
         .rows = 1,
         .columns = call->columns,
     };
     for (uint32_t d = inner > 0 ? inner - 1 : 0; d-- > 0;) {
-        e.a += (size_t)(outer % b->shape[d]) * b->stride1[d];
-        e.b += (size_t)(outer % b->shape[d]) * b->stride2[d];
+        e.a += (size_t)(outer % b->shape[d]) * b->stride1[d] * bytes;
+        e.b += (size_t)(outer % b->shape[d]) * b->stride2[d] * bytes;
         outer /= b->shape[d];
     }
     if (call->rows > 1) {
         e.rows = call->rows - first < call->portion ? call->rows - first : call->portion;
-        e.a += first * e.a_stride;
-        e.b += first * e.b_stride;
-        e.c += (size_t)first * call->columns;
+        e.a += first * e.a_stride * bytes;
+        e.b += first * e.b_stride * bytes;
+        e.c += (size_t)first * call->columns * bytes;
     } else {
         e.columns = call->columns - first < call->portion ? call->columns - first : call->portion;
-        e.a += (size_t)first * b->stride1[inner];
-        e.b += (size_t)first * b->stride2[inner];
-        e.c += first;
+        e.a += (size_t)first * b->stride1[inner] * bytes;
+        e.b += (size_t)first * b->stride2[inner] * bytes;
+        e.c += first * bytes;
     }
     if (b->stride1[inner] == 1 && b->stride2[inner] == 1) {
         call->f(call->plan, &e);
@@ -130,9 +147,9 @@ static void portion(void *context, uint32_t index, uint32_t thread) {
     row.rows = 1;
     for (uint32_t i = 0; i < e.rows; i++) {
         run_repeated(call, row, b->stride1[inner] == 0, b->stride2[inner] == 0);
-        row.a += e.a_stride;
-        row.b += e.b_stride;
-        row.c += e.columns;
+        row.a += e.a_stride * bytes;
+        row.b += e.b_stride * bytes;
+        row.c += e.columns * bytes;
     }
 }
 

@@ -9,8 +9,8 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     memset(plan, 0, sizeof *plan);
-    if (x.rank != 4 || y.rank != 4 || x.type != NYB_INT8 || y.type != NYB_INT8 || x.shape[0] != y.shape[0]) {
-        return nyb_node_fail(node, why, "int8 input and output of 4 dimensions and one batch", 4, x.rank);
+    if (x.rank != 4 || y.rank != 4 || x.shape[0] != y.shape[0] || x.shape[3] > INT32_MAX) {
+        return nyb_node_fail(node, why, "input and output of 4 dimensions and one batch", 4, x.rank);
     }
     const nyb_table *options = &node->options;
     nyb_windows *windows = &plan->windows;
@@ -38,13 +38,16 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb
                              plan->out_channels, (int64_t)w->outputs * plan->groups);
     }
     const int32_t pad = nyb_get_i32(options, NYB_CONV2D_PAD_VALUE);
-    if (pad < INT8_MIN || pad > INT8_MAX || y.elements > UINT32_MAX) {
-        return nyb_node_fail(node, why, "a pad value within int8 and an output below 2^32 elements", 0, pad);
+    const uint32_t bytes = plan->matmul.bytes;
+    if (!nyb_pad_valid(x.type, pad) || y.elements > UINT32_MAX) {
+        return nyb_node_fail(
+            node, why, "a pad value within int8, 0 in int16, and an output below 2^32 elements", 0, pad);
     }
+    // An image of int16 is one of twice as many bytes, whose borders are bytes of 0.
     windows->height = x.shape[1];
     windows->width = x.shape[2];
-    windows->channels = x.shape[3];
-    windows->per_group = x.shape[3] / plan->groups;
+    windows->channels = x.shape[3] * bytes;
+    windows->per_group = x.shape[3] / plan->groups * bytes;
     windows->out_height = y.shape[1];
     windows->out_width = y.shape[2];
     windows->pad_value = (int8_t)pad;
@@ -144,8 +147,8 @@ static void block(void *context, uint32_t index, uint32_t thread) {
             .group = g,
             .first = first,
             .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
-            .c = p->y + pixel * p->out_channels + (size_t)g * w->outputs + first,
-            .c_stride = p->out_channels,
+            .c = p->y + (pixel * p->out_channels + (size_t)g * w->outputs + first) * p->matmul.bytes,
+            .c_stride = (size_t)p->out_channels * p->matmul.bytes,
             .row_sums = (int32_t *)(void *)scratch,
         };
         nyb_matmul_run(&p->matmul, &part);

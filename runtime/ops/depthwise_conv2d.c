@@ -17,6 +17,7 @@ typedef struct depthwise_plan {
     const int8_t *x;
     int8_t *y;
     uint32_t images;
+    uint32_t bytes; // of an activation, in and out: 1 or 2
     uint32_t height, width, channels;
     uint32_t out_height, out_width;
     uint32_t strip;    // output lines of a task
@@ -62,18 +63,19 @@ static bool measure(depthwise_plan *p, uint32_t threads) {
         v->pad_top > 0 || v->pad_left > 0 || columns > p->width || lines_of(v, p->out_height) > p->height;
     p->strip = (uint32_t)most;
     p->range = p->channels;
-    p->line_bytes = (size_t)p->width * p->channels;
+    p->line_bytes = (size_t)p->width * p->channels * p->bytes;
     if (p->padded) {
-        if (columns > limit / p->channels || staged_of(v, 1) > limit / (columns * p->channels)) {
+        const uint64_t pixel = (uint64_t)p->channels * p->bytes;
+        if (columns > limit / pixel || staged_of(v, 1) > limit / (columns * pixel)) {
             return false;
         }
-        p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range);
+        p->strip = strip_of(v, (uint32_t)most, (size_t)(columns * pixel));
         if (p->strip < most && p->channels > STRIP_CHANNELS) {
             const uint32_t ranges = (p->channels + STRIP_CHANNELS - 1) / STRIP_CHANNELS;
             p->range = ((p->channels + ranges - 1) / ranges + STRIP_STEP - 1) / STRIP_STEP * STRIP_STEP;
-            p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range);
+            p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range * p->bytes);
         }
-        p->line_bytes = (size_t)columns * p->range;
+        p->line_bytes = (size_t)columns * p->range * p->bytes;
         staged = staged_of(v, p->strip) * p->line_bytes;
     }
     const uint64_t weights =
@@ -94,10 +96,11 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_table *options = &node->options;
     memset(plan, 0, sizeof *plan);
-    if (x.rank != 4 || y.rank != 4 || x.type != NYB_INT8 || y.type != NYB_INT8 || x.shape[0] != y.shape[0] ||
-        x.shape[3] != y.shape[3]) {
-        return nyb_node_fail(
-            node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4, x.rank);
+    if (x.rank != 4 || y.rank != 4 || !nyb_is_activation(x.type) || y.type != x.type ||
+        x.shape[0] != y.shape[0] || x.shape[3] != y.shape[3]) {
+        return nyb_node_fail(node, why,
+                             "input and output of one type, 4 dimensions, one batch and as many channels", 4,
+                             x.rank);
     }
     if (!nyb_window_read(options, NYB_DEPTHWISE_CONV2D_WINDOW, &plan->window)) {
         return nyb_node_fail(node, why, "window: sizes, strides and dilations from 1 to 2^24", 1, 0);
@@ -105,8 +108,8 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
     if (!nyb_weights_read(options, NYB_DEPTHWISE_CONV2D_WEIGHTS, 1, &plan->weights)) {
         return nyb_node_fail(node, why, "weights: layout and sizes that fit", 1, 0);
     }
-    if (!nyb_requantize_read(options, NYB_DEPTHWISE_CONV2D_OUTPUT, &plan->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    if (!nyb_requantize_read(options, NYB_DEPTHWISE_CONV2D_OUTPUT, x.type, &plan->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within its type", 1, 0);
     }
     const nyb_weights *w = &plan->weights;
     const uint64_t taps = (uint64_t)plan->window.height * plan->window.width;
@@ -116,9 +119,14 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
                              w->depth);
     }
     const int32_t pad = nyb_get_i32(options, NYB_DEPTHWISE_CONV2D_PAD_VALUE);
-    if (pad < INT8_MIN || pad > INT8_MAX || y.elements > UINT32_MAX) {
-        return nyb_node_fail(node, why, "a pad value within int8 and an output below 2^32 elements", 0, pad);
+    if (!nyb_pad_valid(x.type, pad) || y.elements > UINT32_MAX) {
+        return nyb_node_fail(
+            node, why, "a pad value within int8, 0 in int16, and an output below 2^32 elements", 0, pad);
     }
+    if (x.type == NYB_INT16 && (w->zero_point != 0 || nyb_node_zero_point(node) != 0)) {
+        return nyb_node_fail(node, why, "zero points of 0 beside int16", 0, w->zero_point);
+    }
+    plan->bytes = nyb_type_bytes(x.type);
     plan->pad_value = (int8_t)pad;
     plan->images = y.elements > 0 ? y.shape[0] : 0;
     plan->height = x.shape[1];
@@ -150,7 +158,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    p->kernel = nyb_depthwise_pick(setup->options->cpu);
+    p->kernel = nyb_depthwise_pick(setup->options->cpu, p->bytes);
     if (p->images > 0) {
         measure(p, nyb_threads_for(setup->options, nanoseconds(p)));
     }
@@ -172,27 +180,28 @@ static void unpack(const nyb_weights *w, uint32_t panel, uint32_t panels, int8_t
     }
 }
 
-// Copies the `channels` channels from x on of input line iy, which may lie beyond the image, with its
+// Copies the `count` bytes from x on of each pixel of input line iy, which may lie beyond the image, with its
 // padding.
-static void stage_line(const depthwise_plan *p, const int8_t *x, int64_t iy, uint32_t channels, int8_t *to) {
-    const size_t pixels = p->line_bytes / p->range;
+static void stage_line(const depthwise_plan *p, const int8_t *x, int64_t iy, size_t count, int8_t *to) {
+    const size_t pixel = (size_t)p->channels * p->bytes;
+    const size_t pixels = p->line_bytes / p->bytes / p->range;
     const size_t left = p->window.pad_left < pixels ? p->window.pad_left : pixels;
     const size_t middle = pixels - left < p->width ? pixels - left : p->width;
     if (iy < 0 || iy >= p->height) {
-        memset(to, p->pad_value, pixels * channels);
+        memset(to, p->pad_value, pixels * count);
         return;
     }
-    memset(to, p->pad_value, left * channels);
-    to += left * channels;
-    x += (size_t)iy * p->width * p->channels;
-    if (channels == p->channels) {
-        memcpy(to, x, middle * channels);
+    memset(to, p->pad_value, left * count);
+    to += left * count;
+    x += (size_t)iy * p->width * pixel;
+    if (count == pixel) {
+        memcpy(to, x, middle * count);
     } else {
         for (size_t i = 0; i < middle; i++) {
-            memcpy(to + i * channels, x + i * p->channels, channels);
+            memcpy(to + i * count, x + i * pixel, count);
         }
     }
-    memset(to + middle * channels, p->pad_value, (pixels - left - middle) * channels);
+    memset(to + middle * count, p->pad_value, (pixels - left - middle) * count);
 }
 
 typedef struct depthwise_call {
@@ -212,15 +221,16 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
     const uint32_t line = index / p->ranges % p->strips * p->strip;
     const uint32_t lines = p->out_height - line < p->strip ? p->out_height - line : p->strip;
     const size_t image = index / p->ranges / p->strips;
-    const int8_t *x = p->x + image * p->height * p->width * p->channels + channel;
-    const size_t out_line = (size_t)p->out_width * p->channels;
+    const size_t pixel = (size_t)channels * p->bytes;
+    const int8_t *x = p->x + (image * p->height * p->width * p->channels + channel) * p->bytes;
+    const size_t out_line = (size_t)p->out_width * p->channels * p->bytes;
     const size_t in_line = p->padded ? p->line_bytes / p->range * channels : p->line_bytes;
     nyb_depthwise_args args = {
         .x = x + line * v->stride_height * in_line,
         .x_line = v->stride_height * in_line,
-        .x_pixel = (size_t)v->stride_width * channels,
+        .x_pixel = v->stride_width * pixel,
         .tap_line = v->dilation_height * in_line,
-        .tap_pixel = (size_t)v->dilation_width * channels,
+        .tap_pixel = v->dilation_width * pixel,
         .window_height = v->height,
         .window_width = v->width,
         .weights = (const int8_t *)w->data + (size_t)channel * w->depth,
@@ -231,10 +241,11 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
         .lines = lines,
         .pixels = p->out_width,
         .channels = channels,
+        .narrow = w->bound <= INT32_MAX,
         .output = p->output,
-        .c = p->y + (image * p->out_height + line) * out_line + channel,
+        .c = p->y + (image * p->out_height + line) * out_line + (size_t)channel * p->bytes,
         .c_line = out_line,
-        .c_pixel = p->channels,
+        .c_pixel = (size_t)p->channels * p->bytes,
     };
     if (w->bits != 8) {
         unpack(w, channel / NYB_DEPTHWISE_NR, (channels + NYB_DEPTHWISE_NR - 1) / NYB_DEPTHWISE_NR, scratch);
@@ -245,7 +256,7 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
         const int64_t top = (int64_t)line * v->stride_height - v->pad_top;
         const uint64_t count = staged_of(v, lines);
         for (uint64_t i = 0; i < count; i++) {
-            stage_line(p, x, top + (int64_t)(i * v->dilation_height), channels, staged + i * in_line);
+            stage_line(p, x, top + (int64_t)(i * v->dilation_height), pixel, staged + i * in_line);
         }
         args.x = staged;
         args.tap_line = in_line;

@@ -15,11 +15,10 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info b = nyb_node_input(node, 1);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     nyb_broadcast broadcast;
-    if (a.type != NYB_INT8 || b.type != NYB_INT8 || y.type != NYB_INT8) {
-        return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
-    }
     if (!nyb_broadcast_read(&a, &b, &y, &broadcast)) {
-        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
+        return nyb_node_fail(node, why,
+                             "inputs of the output's type (int8 or int16) that broadcast to its shape",
+                             y.rank, a.rank);
     }
     return NYB_OK;
 }
@@ -37,8 +36,23 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return 0;
 }
 
+static void wide_elements(bool largest, const nyb_elements *e) {
+    const int16_t *a = (const int16_t *)(const void *)e->a, *b = (const int16_t *)(const void *)e->b;
+    int16_t *c = (int16_t *)(void *)e->c;
+    for (uint32_t i = 0; i < e->rows; i++, a += e->a_stride, b += e->b_stride, c += e->columns) {
+        for (uint32_t j = 0; j < e->columns; j++) {
+            c[j] = (a[j] > b[j]) == largest ? a[j] : b[j];
+        }
+    }
+}
+
 static void elements(const void *plan_memory, const nyb_elements *e) {
-    const bool largest = ((const extremum_plan *)plan_memory)->largest;
+    const extremum_plan *p = plan_memory;
+    const bool largest = p->largest;
+    if (p->broadcast.bytes == 2) {
+        wide_elements(largest, e);
+        return;
+    }
     for (uint32_t i = 0; i < e->rows; i++) {
         const int8_t *a = e->a + i * e->a_stride;
         const int8_t *b = e->b + i * e->b_stride;

@@ -9,7 +9,8 @@ typedef struct fully_connected_plan {
     uint32_t rows;
     uint32_t block;   // rows of one task
     uint32_t columns; // columns of one task, a multiple of nr
-    uint32_t padded;  // depth that rows must be readable for
+    uint32_t row;     // bytes of a row in the tensor
+    uint32_t padded;  // bytes that a row must be readable for
     bool in_place;    // the gemm reads the tensor's own rows
 } fully_connected_plan;
 
@@ -17,9 +18,6 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, fully_connected_plan 
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     memset(plan, 0, sizeof *plan);
-    if (x.type != NYB_INT8 || y.type != NYB_INT8) {
-        return nyb_node_fail(node, why, "int8 input and output", NYB_INT8, x.type);
-    }
     const nyb_status status = nyb_matmul_read(node, NYB_FULLY_CONNECTED_WEIGHTS, NYB_FULLY_CONNECTED_OUTPUT,
                                               1, cpu, &plan->matmul, why);
     if (status != NYB_OK) {
@@ -34,9 +32,10 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, fully_connected_plan 
     plan->rows = (uint32_t)(x.elements / w->depth);
     const nyb_form *form = plan->matmul.gemm->form;
     const uint32_t step = nyb_matmul_step(&plan->matmul);
-    plan->padded = w->depth + (step - w->depth % step) % step;
+    plan->row = w->depth * plan->matmul.bytes;
+    plan->padded = plan->row + (step - plan->row % step) % step;
     const size_t fits = NYB_BLOCK_BYTES / (plan->padded * form->element);
-    plan->in_place = form == &nyb_form_s8 && plan->padded == w->depth;
+    plan->in_place = form == &nyb_form_s8 && plan->padded == plan->row;
     plan->block = fits < plan->matmul.gemm->mr ? plan->matmul.gemm->mr : (uint32_t)fits;
     plan->block = plan->rows > 0 && plan->rows < plan->block ? plan->rows : plan->block;
     return NYB_OK;
@@ -95,20 +94,20 @@ static void part(void *context, uint32_t index, uint32_t thread) {
     const uint8_t **a = (const uint8_t **)(void *)(sums + sums_bytes(p));
     uint8_t *staged = (uint8_t *)a + pointers_bytes(p);
     for (uint32_t i = 0; i < rows; i++) {
-        const int8_t *x = p->x + (size_t)(row + i) * w->depth;
+        const int8_t *x = p->x + (size_t)(row + i) * p->row;
         a[i] = (const uint8_t *)x;
         if (!p->in_place) {
             uint8_t *to = staged + (size_t)i * p->padded * form->element;
-            form->stage(to, x, w->depth, p->padded);
+            form->stage(to, x, p->row, p->padded);
             a[i] = to;
         }
     }
     const nyb_matmul_part piece = {
-        .rows = {.a = a, .count = rows, .segments = 1, .segment = w->depth},
+        .rows = {.a = a, .count = rows, .segments = 1, .segment = p->row},
         .first = first,
         .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
-        .c = p->y + (size_t)row * w->outputs + first,
-        .c_stride = w->outputs,
+        .c = p->y + ((size_t)row * w->outputs + first) * p->matmul.bytes,
+        .c_stride = (size_t)w->outputs * p->matmul.bytes,
         .row_sums = (int32_t *)(void *)sums,
     };
     nyb_matmul_run(&p->matmul, &piece);

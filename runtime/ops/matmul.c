@@ -5,14 +5,22 @@
 
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
                            uint32_t cpu, nyb_matmul *matmul, nyb_error *why) {
+    const uint32_t type = nyb_node_input(node, 0).type;
+    if (!nyb_is_activation(type) || nyb_node_output(node, 0).type != type) {
+        return nyb_node_fail(node, why, "input and output both int8 or both int16", NYB_INT8, type);
+    }
     if (!nyb_weights_read(&node->options, weights_slot, groups, &matmul->weights)) {
         return nyb_node_fail(node, why, "weights: layout and sizes that fit", groups, 0);
     }
-    if (!nyb_requantize_read(&node->options, output_slot, &matmul->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    if (!nyb_requantize_read(&node->options, output_slot, type, &matmul->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within its type", 1, 0);
     }
     const nyb_weights *w = &matmul->weights;
-    matmul->gemm = nyb_gemm_pick(cpu, w->bits, w->nr, w->kr, w->scale_group != 0, w->pairs);
+    matmul->bytes = nyb_type_bytes(type);
+    if (type == NYB_INT16 && (w->zero_point != 0 || nyb_node_zero_point(node) != 0)) {
+        return nyb_node_fail(node, why, "zero points of 0 beside int16", 0, w->zero_point);
+    }
+    matmul->gemm = nyb_gemm_pick(cpu, matmul->bytes, w->bits, w->nr, w->kr, w->scale_group != 0, w->pairs);
     if (matmul->gemm == NULL) {
         return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
                         "weights: a layout with a gemm in this build", 0, (int64_t)w->nr * 100 + w->kr);
@@ -42,7 +50,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
     const nyb_gemm_args args = {
         .a = part->rows.a,
         .segments = part->rows.segments,
-        .segment = part->rows.segment,
+        .segment = part->rows.segment / matmul->bytes,
         .pitch = part->rows.pitch,
         .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
         .bias = w->bias + channel,
@@ -56,6 +64,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .rows = part->rows.count,
         .columns = part->count,
         .depth = w->depth,
+        .narrow = w->bound <= INT32_MAX,
         .output = matmul->output,
         .c = part->c,
         .c_stride = part->c_stride,

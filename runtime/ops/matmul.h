@@ -11,19 +11,21 @@ typedef struct nyb_matmul {
     nyb_weights weights;
     nyb_requantize output;
     const nyb_gemm_variant *gemm;
+    uint32_t bytes; // of an activation, in and out: 1 or 2
 } nyb_matmul;
 
 // Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights;
 // more where every call fetches many weights anew.
 enum { NYB_BLOCK_BYTES = 24576, NYB_BLOCK_BYTES_MAX = 131072 };
 
-// Reads weights and requantization; refuses layouts for which this build has no gemm.
+// Reads the types of input and output, weights and requantization; refuses layouts for which this build has
+// no gemm.
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
                            uint32_t cpu, nyb_matmul *matmul, nyb_error *why);
 
-// What a row, or a stretch of it, must be readable to a multiple of.
+// What a row, or a stretch of it, must be readable to a multiple of, in bytes of the tensor.
 static inline uint32_t nyb_matmul_step(const nyb_matmul *matmul) {
-    return matmul->weights.kr * (8 / matmul->weights.bits);
+    return matmul->weights.kr * (8 / matmul->weights.bits) * matmul->bytes;
 }
 
 static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
@@ -35,12 +37,12 @@ static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
 // c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric
 // weights.
 typedef struct nyb_matmul_part {
-    nyb_rows rows;
+    nyb_rows rows; // a segment counts bytes of the tensor
     uint32_t group;
     uint32_t first; // a multiple of nr
     uint32_t count;
-    int8_t *c; // of column `first`
-    size_t c_stride;
+    int8_t *c;       // of column `first`
+    size_t c_stride; // in bytes
     int32_t *row_sums;
 } nyb_matmul_part;
 void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part);

@@ -17,14 +17,13 @@ static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_table *options = &node->options;
     memset(plan, 0, sizeof *plan);
-    if (a.type != NYB_INT8 || b.type != NYB_INT8 || y.type != NYB_INT8) {
-        return nyb_node_fail(node, why, "int8 inputs and output", NYB_INT8, y.type);
-    }
     if (!nyb_broadcast_read(&a, &b, &y, &plan->broadcast)) {
-        return nyb_node_fail(node, why, "inputs that broadcast to the output's shape", y.rank, a.rank);
+        return nyb_node_fail(node, why,
+                             "inputs of the output's type (int8 or int16) that broadcast to its shape",
+                             y.rank, a.rank);
     }
-    if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, &plan->args.output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    if (!nyb_requantize_read(options, NYB_MUL_OUTPUT, y.type, &plan->args.output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within its type", 1, 0);
     }
     nyb_mul_args *args = &plan->args;
     args->zero_a = nyb_get_i32(options, NYB_MUL_ZERO_POINT1);
@@ -37,6 +36,9 @@ static nyb_status read(const nyb_node *node, mul_plan *plan, nyb_error *why) {
     if (args->zero_a < INT8_MIN || args->zero_a > INT8_MAX || args->zero_b < INT8_MIN ||
         args->zero_b > INT8_MAX) {
         return nyb_node_fail(node, why, "zero points within int8", INT8_MAX, args->zero_a);
+    }
+    if (y.type == NYB_INT16 && (args->zero_a != 0 || args->zero_b != 0)) {
+        return nyb_node_fail(node, why, "zero points of 0 in int16", 0, args->zero_a);
     }
     return NYB_OK;
 }
@@ -55,12 +57,26 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->x1 = (const int8_t *)nyb_tensor_data(setup, &a);
     p->x2 = (const int8_t *)nyb_tensor_data(setup, &b);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    p->kernel = nyb_elementwise_pick(setup->options->cpu);
+    p->kernel = nyb_elementwise_pick(p->broadcast.bytes == 2 ? 0 : setup->options->cpu);
     return 0;
+}
+
+static void wide_elements(const nyb_mul_args *args, const nyb_elements *e) {
+    const int16_t *a = (const int16_t *)(const void *)e->a, *b = (const int16_t *)(const void *)e->b;
+    int16_t *c = (int16_t *)(void *)e->c;
+    for (uint32_t i = 0; i < e->rows; i++, a += e->a_stride, b += e->b_stride, c += e->columns) {
+        for (uint32_t j = 0; j < e->columns; j++) {
+            c[j] = nyb_finish_wide((int32_t)a[j] * b[j], args->multiplier, args->shift, &args->output);
+        }
+    }
 }
 
 static void elements(const void *plan_memory, const nyb_elements *e) {
     const mul_plan *p = plan_memory;
+    if (p->broadcast.bytes == 2) {
+        wide_elements(&p->args, e);
+        return;
+    }
     p->kernel->mul(e, &p->args);
 }
 

@@ -57,7 +57,7 @@ nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what,
     return nyb_fail(why, NYB_ERROR_FORMAT, node->index, -1, what, expected, found);
 }
 
-bool nyb_requantize_read(const nyb_table *options, uint32_t slot, nyb_requantize *out) {
+bool nyb_requantize_read(const nyb_table *options, uint32_t slot, uint32_t type, nyb_requantize *out) {
     const uint8_t *raw = nyb_get_struct(options, slot, NYB_REQUANTIZE_BYTES);
     if (raw == NULL || raw[NYB_REQUANTIZE_ROUNDING_AT] >= NYB_ROUNDING_COUNT) {
         return false;
@@ -66,8 +66,9 @@ bool nyb_requantize_read(const nyb_table *options, uint32_t slot, nyb_requantize
     out->minimum = nyb_member_i32(raw, NYB_REQUANTIZE_MINIMUM_AT);
     out->maximum = nyb_member_i32(raw, NYB_REQUANTIZE_MAXIMUM_AT);
     out->nudge = raw[NYB_REQUANTIZE_ROUNDING_AT] == NYB_ROUNDING_DOUBLE ? INT32_C(1) << 30 : 0;
-    return out->minimum >= INT8_MIN && out->minimum <= out->maximum && out->maximum <= INT8_MAX &&
-           out->zero_point >= INT8_MIN && out->zero_point <= INT8_MAX;
+    const int32_t lowest = type == NYB_INT16 ? 0 : INT8_MIN, highest = type == NYB_INT16 ? 0 : INT8_MAX;
+    return nyb_clamp_valid(type, out->minimum, out->maximum) && out->zero_point >= lowest &&
+           out->zero_point <= highest;
 }
 
 bool nyb_same_shape(const nyb_tensor_info *a, const nyb_tensor_info *b) {

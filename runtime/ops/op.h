@@ -85,9 +85,24 @@ uint8_t *nyb_tensor_data(const nyb_setup *setup, const nyb_tensor_info *info);
 nyb_status nyb_node_fail(const nyb_node *node, nyb_error *why, const char *what, int64_t expected,
                          int64_t found);
 
-// The Requantize struct of an options table: false where it is absent, its clamp is not within int8, or a
-// field is unknown.
-bool nyb_requantize_read(const nyb_table *options, uint32_t slot, nyb_requantize *out);
+// Whether a tensor's type is one that arithmetic takes: int8, or int16 with a zero point of 0.
+static inline bool nyb_is_activation(uint32_t type) { return type == NYB_INT8 || type == NYB_INT16; }
+static inline int32_t nyb_lowest(uint32_t type) { return type == NYB_INT16 ? INT16_MIN : INT8_MIN; }
+static inline int32_t nyb_highest(uint32_t type) { return type == NYB_INT16 ? INT16_MAX : INT8_MAX; }
+
+// What may stand outside of an image: the zero point.
+static inline bool nyb_pad_valid(uint32_t type, int32_t value) {
+    return type == NYB_INT16 ? value == 0 : value >= INT8_MIN && value <= INT8_MAX;
+}
+
+// Whether minimum to maximum is a range within a type.
+static inline bool nyb_clamp_valid(uint32_t type, int32_t minimum, int32_t maximum) {
+    return minimum >= nyb_lowest(type) && minimum <= maximum && maximum <= nyb_highest(type);
+}
+
+// The Requantize struct of an options table for an output of this type: false where it is absent, its clamp
+// or its zero point (0 in int16) is not within the type, or a field is unknown.
+bool nyb_requantize_read(const nyb_table *options, uint32_t slot, uint32_t type, nyb_requantize *out);
 
 static inline size_t nyb_aligned(size_t bytes) {
     return (bytes + NYB_ALIGNMENT - 1) / NYB_ALIGNMENT * NYB_ALIGNMENT;

@@ -7,6 +7,7 @@ typedef struct pool_plan {
     nyb_window window;
     const int8_t *x;
     int8_t *y;
+    uint32_t bytes; // of an element: 1 or 2
     uint32_t height, width, channels;
     uint32_t out_height, out_width;
     uint32_t lines; // of the output, over the batch
@@ -25,24 +26,30 @@ static nyb_status read(const nyb_node *node, pool_plan *plan, nyb_error *why) {
     const nyb_table *options = &node->options;
     memset(plan, 0, sizeof *plan);
     plan->average = node->kind == NYB_OPTIONS_AVERAGE_POOL2D;
-    if (x.rank != 4 || y.rank != 4 || x.type != NYB_INT8 || y.type != NYB_INT8 || x.shape[0] != y.shape[0] ||
-        x.shape[3] != y.shape[3] || y.elements > UINT32_MAX) {
-        return nyb_node_fail(
-            node, why, "int8 input and output of 4 dimensions, one batch and as many channels", 4, x.rank);
+    if (x.rank != 4 || y.rank != 4 || !nyb_is_activation(x.type) || y.type != x.type ||
+        x.shape[0] != y.shape[0] || x.shape[3] != y.shape[3] || y.elements > UINT32_MAX) {
+        return nyb_node_fail(node, why,
+                             "input and output of one type, 4 dimensions, one batch and as many channels", 4,
+                             x.rank);
     }
+    plan->bytes = nyb_type_bytes(x.type);
     const uint32_t slot = plan->average ? NYB_AVERAGE_POOL2D_WINDOW : NYB_MAX_POOL2D_WINDOW;
     if (!nyb_window_read(options, slot, &plan->window) ||
-        (uint64_t)plan->window.height * plan->window.width > UINT32_C(1) << 22) {
-        // 2^22 elements of at most 256: the sum fits 31 bits.
-        return nyb_node_fail(node, why,
-                             "window: sizes, strides and dilations from 1, an area of at most 2^22", 1, 0);
+        (uint64_t)plan->window.height * plan->window.width > UINT32_C(1) << (30 - 8 * plan->bytes)) {
+        // 2^22 elements of at most 2^8, or 2^14 of at most 2^16: the sum fits 31 bits.
+        return nyb_node_fail(
+            node, why, "window: sizes, strides and dilations from 1, an area of at most 2^22, 2^14 in int16",
+            1, 0);
     }
     plan->minimum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MINIMUM : NYB_MAX_POOL2D_MINIMUM);
     plan->maximum = nyb_get_i32(options, plan->average ? NYB_AVERAGE_POOL2D_MAXIMUM : NYB_MAX_POOL2D_MAXIMUM);
-    if (plan->minimum < INT8_MIN || plan->minimum > plan->maximum || plan->maximum > INT8_MAX) {
-        return nyb_node_fail(node, why, "a clamp within int8", INT8_MAX, plan->maximum);
+    if (!nyb_clamp_valid(x.type, plan->minimum, plan->maximum)) {
+        return nyb_node_fail(node, why, "a clamp within the type", nyb_highest(x.type), plan->maximum);
     }
     plan->up = plan->average && nyb_get_u8(options, NYB_AVERAGE_POOL2D_ROUNDING) == NYB_POOL_ROUNDING_UP;
+    if (plan->up && x.type != NYB_INT8) {
+        return nyb_node_fail(node, why, "rounding UP in int8 alone", NYB_INT8, x.type);
+    }
     plan->height = x.shape[1];
     plan->width = x.shape[2];
     plan->channels = x.shape[3];
@@ -64,7 +71,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    p->kernel = nyb_pool_pick(setup->options->cpu);
+    p->kernel = p->bytes == 2 ? &nyb_pool16 : nyb_pool_pick(setup->options->cpu);
     return 0;
 }
 
@@ -91,12 +98,20 @@ static void inside(int64_t start, uint32_t taps, uint32_t dilation, uint32_t ext
 static void average(const pool_plan *p, const nyb_window_taps *taps, int8_t *y) {
     const int32_t count = (int32_t)(taps->rows * taps->columns);
     for (uint32_t first = 0; first < p->channels; first += BLOCK) {
-        nyb_window_taps block = nyb_taps_from(taps, first);
+        nyb_window_taps block = *taps;
+        block.a += (size_t)first * p->bytes;
+        block.channels -= first;
         block.channels = block.channels < BLOCK ? block.channels : BLOCK;
         int32_t sums[BLOCK] = {0};
         p->kernel->sum(&block, sums);
+        int16_t *wide = (int16_t *)(void *)y; // the outputs of 16 bits
         for (uint32_t c = 0; c < block.channels; c++) {
-            y[first + c] = (int8_t)nyb_clamp(mean(sums[c], count, p->up), p->minimum, p->maximum);
+            const int32_t result = nyb_clamp(mean(sums[c], count, p->up), p->minimum, p->maximum);
+            if (p->bytes == 2) {
+                wide[first + c] = (int16_t)result;
+            } else {
+                y[first + c] = (int8_t)result;
+            }
         }
     }
 }
@@ -116,8 +131,9 @@ static void line(void *context, uint32_t index, uint32_t thread) {
     const pool_plan *p = context;
     const nyb_window *v = &p->window;
     (void)thread;
-    const int8_t *image = p->x + (size_t)(index / p->out_height) * p->height * p->width * p->channels;
-    int8_t *y = p->y + (size_t)index * p->out_width * p->channels;
+    const size_t pixel = (size_t)p->channels * p->bytes;
+    const int8_t *image = p->x + (size_t)(index / p->out_height) * p->height * p->width * pixel;
+    int8_t *y = p->y + (size_t)index * p->out_width * pixel;
     const int64_t top = (int64_t)(index % p->out_height) * v->stride_height - v->pad_top;
     uint32_t i0, i1, j0, j1;
     inside(top, v->height, v->dilation_height, p->height, &i0, &i1);
@@ -128,17 +144,17 @@ static void line(void *context, uint32_t index, uint32_t thread) {
         const size_t ix = (size_t)(left + (int64_t)j0 * v->dilation_width);
         const bool empty = i0 == i1 || j0 == j1;
         nyb_max_args args = {
-            .taps = {.a = empty ? image : image + (iy * p->width + ix) * p->channels,
-                     .row_stride = (size_t)v->dilation_height * p->width * p->channels,
-                     .column_stride = (size_t)v->dilation_width * p->channels,
+            .taps = {.a = empty ? image : image + (iy * p->width + ix) * pixel,
+                     .row_stride = v->dilation_height * p->width * pixel,
+                     .column_stride = v->dilation_width * pixel,
                      .rows = i1 - i0,
                      .columns = j1 - j0,
                      .channels = p->channels},
-            .pixel_stride = (size_t)v->stride_width * p->channels,
+            .pixel_stride = v->stride_width * pixel,
             .pixels = alike(p, ox, j1 - j0 == v->width),
             .minimum = p->minimum,
             .maximum = p->maximum,
-            .c = y + (size_t)ox * p->channels,
+            .c = y + ox * pixel,
         };
         ox += args.pixels;
         if (!p->average) {
@@ -148,7 +164,7 @@ static void line(void *context, uint32_t index, uint32_t thread) {
         for (uint32_t i = 0; i < args.pixels; i++) {
             average(p, &args.taps, args.c);
             args.taps.a += args.pixel_stride;
-            args.c += p->channels;
+            args.c += pixel;
         }
     }
 }

@@ -6,8 +6,8 @@
 // Outputs whose sums are gathered together, where the input has them side by side.
 enum { BLOCK = 64 };
 
-// So many elements of at most 2^8 fit 31 bits.
-enum { COUNT_LIMIT = 1 << 23 };
+// Fewer elements of at most 2^8, or of at most 2^15 in int16, fit 31 bits.
+static uint64_t count_limit(uint32_t type) { return type == NYB_INT16 ? 1 << 16 : 1 << 23; }
 
 // Neighbouring axes of one kind are merged; outermost first.
 typedef struct axes {
@@ -21,6 +21,7 @@ typedef struct reduce_plan {
     uint32_t channels; // the innermost axis; 1 where that one is summed
     uint32_t rows;     // of `channels` outputs
     uint32_t elements; // of the input
+    uint32_t bytes;    // of an element, in and out: 1 or 2
     axes summed;       // at least one
     nyb_requantize output;
     const int8_t *x;
@@ -73,9 +74,10 @@ static nyb_status read(const nyb_node *node, reduce_plan *plan, nyb_error *why) 
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_table *options = &node->options;
     memset(plan, 0, sizeof *plan);
-    if (x.type != NYB_INT8 || y.type != NYB_INT8 || x.elements > UINT32_MAX) {
-        return nyb_node_fail(node, why, "int8 input and output", NYB_INT8, x.type);
+    if (!nyb_is_activation(x.type) || y.type != x.type || x.elements > UINT32_MAX) {
+        return nyb_node_fail(node, why, "input and output both int8 or both int16", NYB_INT8, x.type);
     }
+    plan->bytes = nyb_type_bytes(x.type);
     const nyb_vector list = nyb_get_vector(options, NYB_MEAN_AXES, 4);
     uint32_t summed = 0;
     for (uint32_t i = 0; i < list.count; i++) {
@@ -87,15 +89,17 @@ static nyb_status read(const nyb_node *node, reduce_plan *plan, nyb_error *why) 
     }
     plan->elements = (uint32_t)x.elements;
     const uint64_t count = split(&x, summed, plan);
-    if (count == 0 || count >= COUNT_LIMIT) {
-        return nyb_node_fail(node, why, "1 to 2^23 - 1 elements in a sum", COUNT_LIMIT - 1, (int64_t)count);
+    const uint64_t limit = count_limit(x.type);
+    if (count == 0 || count >= limit) {
+        return nyb_node_fail(node, why, "1 to 2^23 - 1 elements in a sum, 2^16 - 1 in int16",
+                             (int64_t)limit - 1, (int64_t)count);
     }
     if (y.elements != x.elements / count) {
         return nyb_node_fail(node, why, "one output for each sum", (int64_t)(x.elements / count),
                              (int64_t)y.elements);
     }
-    if (!nyb_requantize_read(options, NYB_MEAN_OUTPUT, &plan->output)) {
-        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within int8", 1, 0);
+    if (!nyb_requantize_read(options, NYB_MEAN_OUTPUT, x.type, &plan->output)) {
+        return nyb_node_fail(node, why, "output: a rounding, a zero point and a clamp within its type", 1, 0);
     }
     plan->rows = plan->channels > 0 ? (uint32_t)y.elements / plan->channels : 0;
     plan->bias = nyb_get_i32(options, NYB_MEAN_BIAS);
@@ -119,7 +123,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     const nyb_tensor_info y = nyb_node_output(node, 0);
     p->x = (const int8_t *)nyb_tensor_data(setup, &x);
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
-    p->kernel = nyb_pool_pick(setup->options->cpu);
+    p->kernel = p->bytes == 2 ? &nyb_pool16 : nyb_pool_pick(setup->options->cpu);
     return 0;
 }
 
@@ -131,7 +135,7 @@ static void gather(const reduce_plan *p, const int8_t *x, int32_t *sums, uint32_
     for (;;) {
         const nyb_window_taps line = {
             .a = x,
-            .column_stride = summed->stride[inner],
+            .column_stride = (size_t)summed->stride[inner] * p->bytes,
             .rows = 1,
             .columns = summed->shape[inner],
             .channels = width,
@@ -143,12 +147,12 @@ static void gather(const reduce_plan *p, const int8_t *x, int32_t *sums, uint32_
                 return;
             }
             d--;
-            x += summed->stride[d];
+            x += (size_t)summed->stride[d] * p->bytes;
             if (++index[d] < summed->shape[d]) {
                 break;
             }
             index[d] = 0;
-            x -= (size_t)summed->stride[d] * summed->shape[d];
+            x -= (size_t)summed->stride[d] * summed->shape[d] * p->bytes;
         }
     }
 }
@@ -156,20 +160,25 @@ static void gather(const reduce_plan *p, const int8_t *x, int32_t *sums, uint32_
 static void row(void *context, uint32_t index, uint32_t thread) {
     const reduce_plan *p = context;
     const int8_t *x = p->x;
-    int8_t *y = p->y + (size_t)index * p->channels;
+    int8_t *y = p->y + (size_t)index * p->channels * p->bytes;
+    int16_t *wide = (int16_t *)(void *)y; // the outputs of 16 bits
     (void)thread;
     for (uint32_t d = p->kept.rank; d-- > 0;) {
-        x += (size_t)(index % p->kept.shape[d]) * p->kept.stride[d];
+        x += (size_t)(index % p->kept.shape[d]) * p->kept.stride[d] * p->bytes;
         index /= p->kept.shape[d];
     }
     for (uint32_t first = 0; first < p->channels; first += BLOCK) {
         const uint32_t left = p->channels - first;
         const uint32_t width = left < BLOCK ? left : BLOCK;
         int32_t sums[BLOCK] = {0};
-        gather(p, x + first, sums, width);
+        gather(p, x + (size_t)first * p->bytes, sums, width);
         for (uint32_t i = 0; i < width; i++) {
             const int32_t acc = nyb_add(sums[i], p->bias);
-            y[first + i] = nyb_finish(acc, p->multiplier, p->shift, &p->output);
+            if (p->bytes == 2) {
+                wide[first + i] = nyb_finish_wide(acc, p->multiplier, p->shift, &p->output);
+            } else {
+                y[first + i] = nyb_finish(acc, p->multiplier, p->shift, &p->output);
+            }
         }
     }
 }

@@ -9,15 +9,45 @@ typedef struct softmax_plan {
     int8_t *y;
     uint32_t rows;
     uint32_t depth;
+    // In int16, where x and y point to such.
+    const int16_t *exp, *reciprocal; // of 513 entries; NULL in int8
+    int32_t multiplier, shift;
 } softmax_plan;
+
+enum { TABLE_BYTES = 513 * sizeof(int16_t) };
+
+// The sum of so many exponentials of at most 2^15 fits int32.
+enum { WIDE_DEPTH = 65535 };
+
+static nyb_status check_wide(const nyb_node *node, const nyb_tensor_info *x, nyb_error *why) {
+    const nyb_span exponentials = nyb_get_span(&node->options, NYB_SOFTMAX_EXPONENTIALS);
+    const nyb_span reciprocals = nyb_get_span(&node->options, NYB_SOFTMAX_RECIPROCALS);
+    if (x->shape[x->rank - 1] > WIDE_DEPTH) {
+        return nyb_node_fail(node, why, "at most 65535 elements along the last axis", WIDE_DEPTH,
+                             x->shape[x->rank - 1]);
+    }
+    if (exponentials.data == NULL || exponentials.size != TABLE_BYTES || reciprocals.data == NULL ||
+        reciprocals.size != TABLE_BYTES) {
+        return nyb_node_fail(node, why, "two tables of 513 int16", TABLE_BYTES, (int64_t)exponentials.size);
+    }
+    if (!nyb_shift_valid(nyb_get_i32(&node->options, NYB_SOFTMAX_SHIFT))) {
+        return nyb_node_fail(node, why, "a shift from 1 to 62", 62,
+                             nyb_get_i32(&node->options, NYB_SOFTMAX_SHIFT));
+    }
+    return NYB_OK;
+}
 
 static nyb_status check(const nyb_node *node, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
     const nyb_tensor_info y = nyb_node_output(node, 0);
     const nyb_span table = nyb_get_span(&node->options, NYB_SOFTMAX_EXPONENTIALS);
-    if (x.type != NYB_INT8 || y.type != NYB_INT8 || x.rank == 0 || !nyb_same_shape(&x, &y) ||
+    if (!nyb_is_activation(x.type) || y.type != x.type || x.rank == 0 || !nyb_same_shape(&x, &y) ||
         x.elements > UINT32_MAX) {
-        return nyb_node_fail(node, why, "int8 input and output of one shape", x.rank, y.rank);
+        return nyb_node_fail(node, why, "input and output of one shape, both int8 or both int16", x.rank,
+                             y.rank);
+    }
+    if (x.type == NYB_INT16) {
+        return check_wide(node, &x, why);
     }
     // The sum of 4095 terms of at most 2^19 fits int32.
     if (x.shape[x.rank - 1] > 4095) {
@@ -39,6 +69,13 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     p->depth = x.shape[x.rank - 1];
     p->rows = p->depth ? (uint32_t)x.elements / p->depth : 0;
+    p->exp = p->reciprocal = NULL;
+    if (x.type == NYB_INT16) {
+        p->exp = nyb_get_span(&node->options, NYB_SOFTMAX_EXPONENTIALS).data;
+        p->reciprocal = nyb_get_span(&node->options, NYB_SOFTMAX_RECIPROCALS).data;
+        p->multiplier = nyb_get_i32(&node->options, NYB_SOFTMAX_MULTIPLIER);
+        p->shift = nyb_get_i32(&node->options, NYB_SOFTMAX_SHIFT);
+    }
     return 0;
 }
 
@@ -102,11 +139,48 @@ static void row(void *context, uint32_t index, uint32_t thread) {
     }
 }
 
+// Between the entries of a table; x in Q0.15, seven bits of it below a step.
+static int16_t interpolate(const int16_t *table, int32_t x) {
+    const int16_t *entry = table + 256 + (x >> 7);
+    return (int16_t)(entry[0] + (((entry[1] - entry[0]) * (x & 127) + 64) >> 7));
+}
+
+static int32_t to_int16(int64_t x) {
+    return x < INT16_MIN ? INT16_MIN : (x > INT16_MAX ? INT16_MAX : (int32_t)x);
+}
+
+static void wide_row(void *context, uint32_t index, uint32_t thread) {
+    const softmax_plan *p = context;
+    const int16_t *x = (const int16_t *)(const void *)p->x + (size_t)index * p->depth;
+    int16_t *y = (int16_t *)(void *)p->y + (size_t)index * p->depth;
+    (void)thread;
+    int32_t largest = INT16_MIN;
+    for (uint32_t i = 0; i < p->depth; i++) {
+        largest = x[i] > largest ? x[i] : largest;
+    }
+    int32_t sum = 0; // Q16.15
+    for (uint32_t i = 0; i < p->depth; i++) {
+        const int64_t scaled = nyb_scale(x[i] - largest, p->multiplier, p->shift, (int32_t)1 << 30);
+        y[i] = interpolate(p->exp, to_int16(scaled + INT16_MAX));
+        sum += y[i];
+    }
+    // Only a hostile table makes a sum below 1.
+    sum = sum < 1 ? 1 : sum;
+    const uint32_t headroom = leading_zeros((uint32_t)sum);
+    const int64_t normal = (((int64_t)sum << (headroom - 1)) + (1 << 13)) >> 14; // 2^16 to 2^17
+    const int32_t reciprocal = interpolate(p->reciprocal, to_int16(normal - (1 << 15) - (1 << 16)));
+    const uint32_t shift = 31 - headroom;
+    const int64_t half = shift > 0 ? INT64_C(1) << (shift - 1) : 0;
+    for (uint32_t i = 0; i < p->depth; i++) {
+        y[i] = (int16_t)nyb_clamp(to_int16(((int64_t)y[i] * reciprocal + half) >> shift), 0, INT16_MAX);
+    }
+}
+
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const softmax_plan *p = plan_memory;
     // The task only reads the plan.
-    nyb_parallel_for(run_context->parallel, p->rows, (uint64_t)p->rows * p->depth * 4, row,
-                     (void *)(uintptr_t)plan_memory);
+    nyb_parallel_for(run_context->parallel, p->rows, (uint64_t)p->rows * p->depth * 4,
+                     p->exp != NULL ? wide_row : row, (void *)(uintptr_t)plan_memory);
 }
 
 const nyb_op nyb_op_softmax = {

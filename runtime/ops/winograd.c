@@ -29,8 +29,9 @@ static bool fits(const nyb_conv2d *conv, const nyb_winograd_variant *kernel) {
     const uint64_t tiles =
         (uint64_t)nyb_winograd_tiles(conv->windows.out_height) * nyb_winograd_tiles(conv->windows.out_width);
     const bool cached = nyb_winograd_bytes(kernel, conv->windows.channels, w->outputs) <= CACHED_BYTES;
-    return shape && w->scale_group == 0 && tiles >= (cached ? TILES_MIN : kernel->tiles_min) &&
-           conv->windows.channels >= CHANNELS_MIN && w->outputs >= OUTPUTS_MIN;
+    return shape && conv->matmul.bytes == 1 && w->scale_group == 0 &&
+           tiles >= (cached ? TILES_MIN : kernel->tiles_min) && conv->windows.channels >= CHANNELS_MIN &&
+           w->outputs >= OUTPUTS_MIN;
 }
 
 // Outputs first to first + count - 1 at input channel c; `padded` channels are written in all.

@@ -76,12 +76,14 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
     const uint32_t pair_limit = nyb_member_u32(stated, NYB_CERTIFICATE_PAIR_AT);
     const uint32_t quad_limit = nyb_member_u32(stated, NYB_CERTIFICATE_QUAD_AT);
     const int32_t zero = nyb_node_zero_point(node);
-    if (accumulator > INT32_MAX || zero < INT8_MIN || zero > INT8_MAX) {
+    const bool wide = nyb_node_input(node, 0).type == NYB_INT16; // its zero point is 0
+    if (accumulator > (wide ? UINT64_C(1) << 62 : INT32_MAX) || zero < INT8_MIN || zero > INT8_MAX) {
         return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
-                        "accumulators within int32, an int8 zero point", INT32_MAX, (int64_t)accumulator);
+                        "accumulators within int32 (int64 of int16), an int8 zero point", INT32_MAX,
+                        (int64_t)accumulator);
     }
     // Inputs are at most this far from their zero point.
-    const int64_t reach = zero < 0 ? INT8_MAX - zero : zero - INT8_MIN;
+    const int64_t reach = wide ? 1 << 15 : (zero < 0 ? INT8_MAX - zero : zero - INT8_MIN);
     for (uint32_t g = 0; g < groups; g++) {
         const uint8_t *data = w.data + g * w.group_bytes;
         for (uint32_t n = 0; n < w.outputs; n++) {
@@ -130,6 +132,11 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
             if ((uint64_t)bound > accumulator) {
                 return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
                                 "accumulators within the certificate", (int64_t)accumulator, bound);
+            }
+            if (bound != 0 && w.multiplier[channel] > (INT64_C(1) << 62) / bound) {
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                                "accumulators whose product with the multiplier is at most 2^62",
+                                (INT64_C(1) << 62) / bound, w.multiplier[channel]);
             }
         }
     }

@@ -108,7 +108,7 @@ static void draw_case(check *c, const nyb_depthwise_variant *row, const depthwis
 
 static bool check_shape(check *c, const nyb_depthwise_variant *row, const depthwise_shape *shape,
                         check_place place) {
-    const nyb_depthwise_variant *scalar = nyb_depthwise_pick(0);
+    const nyb_depthwise_variant *scalar = nyb_depthwise_pick(0, 1);
     depthwise_case d;
     draw_case(c, row, shape, place, &d);
     if (scalar == row) {

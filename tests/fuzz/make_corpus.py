@@ -33,10 +33,12 @@ _LARGEST = 4096  # bytes of a seed
 
 
 def _kind(model: bytes) -> str:
-    """What makes a model different to the core: its operators, bits of their weights, float32 in integers."""
-    layers = nybble.load(model, cpu="scalar").layers()
+    """What makes a model different to the core: its operators, bits of their weights, float32 in integers, 16 bits."""
+    session = nybble.load(model, cpu="scalar")
+    layers = session.layers()
     names = {f"{x.kind}{x.weight_bits or ''}{'f' * x.variant.endswith('float32')}" for x in layers}
-    return "_".join(sorted(n.lower() for n in names)) or "nothing"
+    wide = "int16" * any(port.dtype == np.int16 for port in (*session.inputs, *session.outputs))
+    return wide + ("_".join(sorted(n.lower() for n in names)) or "nothing")
 
 
 def _two_bit_weights(model: bytes) -> Graph:

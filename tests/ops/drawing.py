@@ -15,9 +15,21 @@ QUANTIZATIONS = st.builds(Quantization.per_tensor, SCALES, ZERO_POINTS)
 SHAPES = st.lists(st.integers(1, 7), max_size=4).map(tuple)
 
 
-def tensor(name: str, shape: tuple[int, ...], quantization: Quantization) -> Tensor:
-    """An int8 activation."""
-    return Tensor(name, DType.INT8, shape, quantization)
+def tensor(
+    name: str, shape: tuple[int, ...], quantization: Quantization, dtype: DType = DType.INT8
+) -> Tensor:
+    """An activation."""
+    return Tensor(name, dtype, shape, quantization)
+
+
+def quantizations(dtype: DType) -> st.SearchStrategy[Quantization]:
+    """Scales and zero points as activations of a type have them."""
+    return QUANTIZATIONS if dtype is DType.INT8 else st.builds(Quantization.per_tensor, SCALES, st.just(0))
+
+
+def zero_points(dtype: DType) -> st.SearchStrategy[int]:
+    """Zero points of a type."""
+    return ZERO_POINTS if dtype is DType.INT8 else st.just(0)
 
 
 def rescaled(quantization: Quantization, factor: float) -> Quantization:
@@ -26,15 +38,15 @@ def rescaled(quantization: Quantization, factor: float) -> Quantization:
 
 
 @st.composite
-def arrays(draw: st.DrawFn, shape: tuple[int, ...]) -> Array:
-    """An int8 array: random, all lowest, all highest, or both in turns."""
+def arrays(draw: st.DrawFn, shape: tuple[int, ...], dtype: DType = DType.INT8) -> Array:
+    """An array of a type: random, all lowest, all highest, or both in turns."""
     kind = draw(st.sampled_from(("random", "lowest", "highest", "turns")))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     if kind == "random":
-        return rng.integers(-128, 128, shape).astype(np.int8)
+        return rng.integers(dtype.lowest, dtype.highest + 1, shape).astype(dtype.numpy)
     if kind == "turns":
-        return np.where(rng.random(shape) < 0.5, -128, 127).astype(np.int8)
-    return np.full(shape, -128 if kind == "lowest" else 127, np.int8)
+        return np.where(rng.random(shape) < 0.5, dtype.lowest, dtype.highest).astype(dtype.numpy)
+    return np.full(shape, dtype.lowest if kind == "lowest" else dtype.highest, dtype.numpy)
 
 
 @st.composite

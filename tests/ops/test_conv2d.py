@@ -42,7 +42,9 @@ def test_equals_the_oracle(op_name: str, dtype: CaseType) -> None:
     assert_equals_oracle(op_name, dtype)
 
 
-def drawn_weights(data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0) -> Tensor:
+def drawn_weights(
+    data: st.DataObject, shape: tuple[int, ...], axis: int, zero_point: int = 0, grouped: bool = True
+) -> Tensor:
     """Weights of 8, 4 or 2 bits over their whole range, scales per channel along an axis, and with axis 0, which
     matrices have, maybe factors per group along k."""
     bits = data.draw(st.sampled_from((8, 4, 2)))
@@ -54,7 +56,7 @@ def drawn_weights(data: st.DataObject, shape: tuple[int, ...], axis: int, zero_p
     n = shape[axis]
     scales = tuple(float(np.float32(2.0**e)) for e in rng.uniform(-12, 0, n))
     groups = None
-    if axis == 0 and zero_point == 0 and data.draw(st.booleans()):
+    if grouped and axis == 0 and zero_point == 0 and data.draw(st.booleans()):
         size = 32 // bits * data.draw(st.integers(1, 8))
         factors = rng.integers(-128, 128, (n, -(-(values.size // n) // size)))
         groups = ScaleGroups(size, factors.astype(np.int8))
@@ -74,8 +76,11 @@ def drawn_bias(data: st.DataObject, channels: int) -> Tensor:
 def drawn_output(data: st.DataObject, shape: tuple[int, ...], x: Tensor, w: Tensor) -> Tensor:
     """An output of any scale for which results cannot pass int32."""
     finest = x.scale * max(w.quantized.scale) * (1 if w.quantized.groups is None else 128)
-    scale = finest * 2.0 ** data.draw(st.floats(0, 24))
-    return drawing.tensor("y", shape, Quantization.per_tensor(scale, data.draw(drawing.ZERO_POINTS)))
+    # Sums of int16 may pass int32 by as many bits.
+    least = 0 if x.dtype is DType.INT8 else 8
+    scale = finest * 2.0 ** data.draw(st.floats(least, 24))
+    q = Quantization.per_tensor(scale, data.draw(drawing.zero_points(x.dtype)))
+    return drawing.tensor("y", shape, q, x.dtype)
 
 
 def drawn_window(data: st.DataObject, height: int, width: int) -> ops.Window:
@@ -93,10 +98,12 @@ def drawn_window(data: st.DataObject, height: int, width: int) -> ops.Window:
     return ops.Window(size, pair(1, 3), dilation, padding)
 
 
-def drawn_image(data: st.DataObject, channels: int) -> Tensor:
+def drawn_image(data: st.DataObject, channels: int, dtype: DType = DType.INT8) -> Tensor:
     """A small batch of images."""
     batch, height, width = (data.draw(st.integers(1, n)) for n in (2, 9, 9))
-    return drawing.tensor("x", (batch, height, width, channels), data.draw(drawing.QUANTIZATIONS))
+    return drawing.tensor(
+        "x", (batch, height, width, channels), data.draw(drawing.quantizations(dtype)), dtype
+    )
 
 
 @given(st.data())

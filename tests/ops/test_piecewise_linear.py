@@ -73,6 +73,6 @@ def test_a_file_with_another_table_is_refused() -> None:
 
 
 def test_other_than_8_bits_is_refused() -> None:
-    wide = Tensor("x", DType.INT16, (1,), Quantization.per_tensor(1.0, 0))
-    with pytest.raises(ValueError, match="expected 8 bits for 'x', found int16"):
+    wide = Tensor("x", DType.INT32, (1,), Quantization.per_tensor(1.0, 0))
+    with pytest.raises(ValueError, match="expected int8 for 'x', found int32"):
         ops.Relu().lower([wide], [wide])

@@ -66,6 +66,6 @@ def test_core_equals_meaning(data: st.DataObject) -> None:
         x_q.single_scale * 2.0 ** data.draw(st.floats(-12, 12)), data.draw(drawing.ZERO_POINTS)
     )
     x, y = Tensor("x", source, shape, x_q), Tensor("y", result, shape, y_q)
-    op = ops.Quantize(data.draw(st.sampled_from(list(Rounding))))
+    op = ops.Quantize(rounding=data.draw(st.sampled_from(list(Rounding))))
     array = data.draw(drawing.arrays(shape)).view(source.numpy)
     assert_core_equals_meaning(op, [x], y, [array])

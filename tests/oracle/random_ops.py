@@ -10,7 +10,7 @@ reference kernels themselves are undefined.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -21,8 +21,9 @@ from .single_op import OpSpec, TensorSpec, build
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
-DType = Literal["int8", "uint8", "int8x4"]
-"""Activations int8 or uint8 with weights of the same type; int8x4: int8 with int4 weights."""
+DType = Literal["int8", "uint8", "int8x4", "int16"]
+"""Activations int8 or uint8 with weights of the same type; int8x4: int8 with int4 weights; int16 with int8 weights
+and biases of 64 bits, all zero points 0."""
 
 T = TypeVar("T")
 
@@ -81,9 +82,10 @@ class _Draw:
 
     def __init__(self, rng: np.random.Generator, dtype: DType) -> None:
         self.rng = rng
-        self.weight_dtype = "int4" if dtype == "int8x4" else dtype
-        self.dtype = "uint8" if dtype == "uint8" else "int8"
-        self.low, self.high = (0, 255) if self.dtype == "uint8" else (-128, 127)
+        self.weight_dtype = {"int8x4": "int4", "int16": "int8"}.get(dtype, dtype)
+        self.dtype = "int8" if dtype == "int8x4" else dtype
+        limits = np.iinfo(self.dtype)
+        self.low, self.high = int(limits.min), int(limits.max)
 
     def chance(self, probability: float) -> bool:
         return bool(self.rng.random() < probability)
@@ -109,12 +111,15 @@ class _Draw:
         return tuple(int(n) for n in self.rng.permutation(shape))
 
     def scale(self) -> float:
-        """Log-uniform: 0.001 to 3; at the extremes 2^-20 to 2^10."""
+        """Log-uniform: 0.001 to 3; at the extremes 2^-20 to 2^10. 2^-8 of that in int16."""
+        unit = 2.0**-8 if self.dtype == "int16" else 1.0
         if self.chance(_EXTREME):
-            return float(np.float32(2.0 ** self.rng.uniform(-20, 10)))
-        return float(np.float32(10.0 ** self.rng.uniform(-3, 0.5)))
+            return float(np.float32(unit * 2.0 ** self.rng.uniform(-20, 10)))
+        return float(np.float32(unit * 10.0 ** self.rng.uniform(-3, 0.5)))
 
     def zero_point(self) -> int:
+        if self.dtype == "int16":
+            return 0
         if self.chance(_EXTREME):
             return self.pick((self.low, self.high))
         middle = (self.low + self.high + 1) // 2
@@ -138,7 +143,8 @@ class _Draw:
         """A fused activation; one with an upper bound mostly where it cuts the range in two."""
         name = self.pick(("NONE", "NONE", "RELU", "RELU6", "RELU_N1_TO_1"))
         bound = {"RELU6": 6, "RELU_N1_TO_1": 1}.get(name)
-        if bound is None or bound / 200 < y.scale < bound / 5 or self.chance(_EXTREME):
+        range_ = 1.0 if self.dtype != "int16" else 2.0**-8
+        if bound is None or bound / 200 < y.scale / range_ < bound / 5 or self.chance(_EXTREME):
             return name
         return "RELU"
 
@@ -150,9 +156,14 @@ class _Draw:
     def covering(self, mean: float, deviation: float) -> _Affine:
         """A quantization for reals of this mean and deviation, as calibration finds it; or not."""
         bottom, top = min(0.0, mean - 2.5 * deviation), max(0.0, mean + 2.5 * deviation)
+        if self.dtype == "int16":
+            top = max(-bottom, top)
+            bottom = -top
         scale = (top - bottom) / (self.high - self.low) * self.factor(0.4)
         if self.chance(_EXTREME):
             return self.affine(scale * self.factor(5))
+        if self.dtype == "int16":
+            return self.affine(scale)
         return self.affine(scale, min(max(self.low + round(-bottom / scale), self.low), self.high))
 
     def values(self, shape: Shape, zero_point: int, low: int, high: int) -> Array:
@@ -230,13 +241,16 @@ def _weights(d: _Draw, shape: Shape, axis: int, x: _Affine, depth: int, biased: 
     if d.chance(_EXTREME):
         y = d.affine(step * 2.0 ** d.rng.uniform(0, 30))
     y = d.affine(max(y.scale, step / 4), y.zero_point)
+    if d.dtype == "int16":
+        # Results fit the reference's int32, however far the sums of `depth` products reach.
+        y = d.affine(max(y.scale, step * depth / 2.0**7), 0)
 
     tensors = {"w": TensorSpec(shape, d.weight_dtype, tuple(scales.tolist()), zero_point, axis, w)}
     if d.chance(biased):
         size = 2.0**25 if d.chance(_EXTREME) else min(30 * y.scale / step, 2.0**25)
         b = np.rint(d.rng.uniform(-size, size, channels)).astype(np.int64)
         b_scales = tuple((np.float32(x.scale) * scales).tolist())
-        tensors["b"] = TensorSpec((channels,), "int32", b_scales, data=b)
+        tensors["b"] = TensorSpec((channels,), "int64" if d.dtype == "int16" else "int32", b_scales, data=b)
     return _Weights(tensors, y)
 
 
@@ -407,8 +421,9 @@ def _add_or_sub(builtin: str) -> Callable[[_Draw], _Draft]:
         (a_mean, a_deviation), (b_mean, b_deviation) = d.real(a), d.real(b)
         mean = a_mean + b_mean if builtin == "ADD" else a_mean - b_mean
         y = d.covering(mean, math.hypot(a_deviation, b_deviation))
-        # kernels/add.cc requires 2 * max(input scales) < 2^20 * output scale.
-        y = d.affine(max(y.scale, a.scale * 2.0**-15, b.scale * 2.0**-15), y.zero_point)
+        # kernels/add.cc requires 2 * max(input scales) < 2^20 * output scale; in int16 results have to fit int32.
+        least = 2.0 ** (-13 if d.dtype == "int16" else -15)
+        y = d.affine(max(y.scale, a.scale * least, b.scale * least), y.zero_point)
         options = {"fused_activation_function": d.activation(y)}
         return _two_operands(d, builtin, a, b, y, options)
 
@@ -420,8 +435,8 @@ def _mul(d: _Draw) -> _Draft:
     (a_mean, a_deviation), (b_mean, b_deviation) = d.real(a), d.real(b)
     square = (a_mean**2 + a_deviation**2) * (b_mean**2 + b_deviation**2)
     y = d.covering(a_mean * b_mean, math.sqrt(square - (a_mean * b_mean) ** 2))
-    # A product has 16 bits: 2^10 leaves room in int32 for the left shift of the multiplier.
-    y = d.affine(max(y.scale, a.scale * b.scale * 2.0**-10), y.zero_point)
+    # A product has 16 bits, of int16 30: this leaves room in int32 for the left shift of the multiplier.
+    y = d.affine(max(y.scale, a.scale * b.scale * 2.0 ** (0 if d.dtype == "int16" else -10)), y.zero_point)
     options = {"fused_activation_function": d.activation(y)}
     return _two_operands(d, "MUL", a, b, y, options)
 
@@ -484,6 +499,8 @@ def _sigmoid_like(
     """Fixed output quantization: 1/256 from the lowest value, or 1/128 around the middle."""
 
     def quantizations(d: _Draw) -> tuple[_Affine, _Affine, Mapping[str, Any]]:
+        if d.dtype == "int16":
+            return d.affine(min(3e-4 * d.factor(2), 1.0)), _Affine(2.0**-15, 0), {}
         x = d.affine(0.05 * d.factor(1.5)) if d.chance(0.8) else d.affine()
         zero_point = d.low if low_scale == 1 / 256 else (d.low + d.high + 1) // 2
         return x, _Affine(low_scale, zero_point), {}
@@ -492,6 +509,8 @@ def _sigmoid_like(
 
 
 def _softmax(d: _Draw) -> tuple[_Affine, _Affine, Mapping[str, Any]]:
+    if d.dtype == "int16":
+        return d.affine(min(3e-4 * d.factor(2), 1.0)), _Affine(2.0**-15, 0), {"beta": d.pick((1.0, 0.5, 2.0))}
     x = d.affine(0.1 * d.factor(1.5)) if d.chance(0.8) else d.affine()
     return x, _Affine(1 / 256, d.low), {"beta": d.pick((1.0, 1.0, 1.0, 0.5, 2.0, 0.1))}
 
@@ -505,7 +524,8 @@ def _quantize(d: _Draw) -> _Draft:
         x = np.asarray(steps * (100 if d.chance(_EXTREME) else 1) * y.scale, np.float32)
         tensors = {"x": TensorSpec(shape, "float32"), "y": d.tensor(shape, y)}
         return _Draft(tensors, [OpSpec("QUANTIZE", ("x",), ("y",))], {"x": x})
-    source = _Draw(d.rng, "uint8" if d.chance(0.3) else "int8")
+    types: tuple[DType, ...] = ("int8", "int16") if d.dtype == "int16" else ("uint8", "int8", "int8")
+    source = _Draw(d.rng, d.pick(types))
     a = source.covering(*d.real(y))
     tensors = {"x": source.tensor(shape, a), "y": d.tensor(shape, y)}
     return _Draft(tensors, [OpSpec("QUANTIZE", ("x",), ("y",))], {"x": source.activations(shape, a)})
@@ -878,9 +898,25 @@ _GENERATORS: Mapping[str, Callable[[_Draw], _Draft]] = {
     "PACK": _pack,
 }
 _WITH_INT4_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+#: Those that no reference runs in int16, or not nybble.
+_NOT_IN_INT16 = (
+    "RELU6",
+    "RELU_N1_TO_1",
+    "HARD_SWISH",
+    "DEQUANTIZE",
+    "REDUCE_MAX",
+    "ARG_MAX",
+    "RESIZE_BILINEAR",
+)
 
-OPERATORS: Mapping[str, tuple[DType, ...]] = {
-    name: ("int8", "uint8", "int8x4") if name in _WITH_INT4_WEIGHTS else ("int8", "uint8")
-    for name in _GENERATORS
-}
+
+def _types(name: str) -> Iterator[DType]:
+    yield from ("int8", "uint8")
+    if name in _WITH_INT4_WEIGHTS:
+        yield "int8x4"
+    if name not in _NOT_IN_INT16:
+        yield "int16"
+
+
+OPERATORS: Mapping[str, tuple[DType, ...]] = {name: tuple(_types(name)) for name in _GENERATORS}
 """The operators of `random_case`, each with the types in which it is drawn."""

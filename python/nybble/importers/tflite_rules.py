@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import ops
-from ..graph import Array, DType, ModelError, Operator, Tensor
+from ..graph import Array, DType, ModelError, Operator, Rounding, Tensor
 from ..ops import Activation, AverageRounding, ResizeMethod, Window
 from ..ops.move import Part
+from ..ops.weights import WIDE_MULTIPLIER_BITS
 from .refusal import Refusal
 from .tflite_builder import TfliteBuilder, TfliteOperator
 
@@ -57,14 +59,29 @@ def _legacy(g: TfliteBuilder, op: TfliteOperator) -> bool:
     return g.tensors[op.inputs[0]].dtype is DType.UINT8
 
 
+class _Sums(NamedTuple):
+    """How sums of products are requantized: what weighted layers say of it."""
+
+    legacy: bool
+    multiplier_bits: int
+    rounding: Rounding
+
+
+def _sums(g: TfliteBuilder, op: TfliteOperator) -> _Sums:
+    """In int16 with biases of 64 bits, or without: one rounding, by multipliers of 15 bits."""
+    wide = g.tensors[op.inputs[0]].dtype is DType.INT16
+    if wide and (len(op.inputs) < 3 or g.tensors[op.inputs[2]].dtype is DType.INT64):
+        return _Sums(False, WIDE_MULTIPLIER_BITS, Rounding.SINGLE)
+    return _Sums(_legacy(g, op), 31, Rounding.DOUBLE)
+
+
 @_rule("CONV_2D")
 def _conv2d(g: TfliteBuilder, op: TfliteOperator) -> None:
     x, w = g.tensors[op.inputs[0]], g.tensors[op.inputs[1]]
     if len(w.shape) != 4 or w.shape[3] == 0 or len(x.shape) != 4 or x.shape[3] % w.shape[3]:
         raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
     window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 4)
-    legacy = x.dtype is DType.UINT8
-    conv = ops.Conv2d(window, x.shape[3] // w.shape[3], op.activation(3), legacy=legacy)
+    conv = ops.Conv2d(window, x.shape[3] // w.shape[3], op.activation(3), **_sums(g, op)._asdict())
     g.emit(conv, op.inputs, op.outputs, op.label)
 
 
@@ -75,9 +92,9 @@ def _depthwise(g: TfliteBuilder, op: TfliteOperator) -> None:
         raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
     window = _window(g, op, (w.shape[1], w.shape[2]), (0, 1, 2), 5)
     activation = op.activation(4)
-    legacy = x.dtype is DType.UINT8
+    sums = _sums(g, op)._asdict()
     if w.shape[3] == x.shape[3]:
-        g.emit(ops.DepthwiseConv2d(window, activation, legacy=legacy), op.inputs, op.outputs, op.label)
+        g.emit(ops.DepthwiseConv2d(window, activation, **sums), op.inputs, op.outputs, op.label)
         return
     # Several outputs per channel: a convolution with one group per channel.
     values = np.ascontiguousarray(g.constant(op.inputs[1]).reshape(-1, w.shape[3]).T)
@@ -86,7 +103,7 @@ def _depthwise(g: TfliteBuilder, op: TfliteOperator) -> None:
     if quantization is not None and quantization.axis is not None:
         quantization = replace(quantization, axis=0)
     name = g.fresh(w.name, Tensor(w.name, w.dtype, shape, quantization, values.reshape(shape)))
-    conv = ops.Conv2d(window, x.shape[3], activation, legacy=legacy)
+    conv = ops.Conv2d(window, x.shape[3], activation, **sums)
     g.emit(conv, [op.inputs[0], name, *op.inputs[2:]], op.outputs, op.label)
 
 
@@ -94,10 +111,9 @@ def _depthwise(g: TfliteBuilder, op: TfliteOperator) -> None:
 def _fully_connected(g: TfliteBuilder, op: TfliteOperator) -> None:
     if op.integer(1, "byte"):
         raise Refusal("shuffled weights", "convert the model with default weights")
-    legacy = g.tensors[op.inputs[0]].dtype is DType.UINT8
-    fc = ops.FullyConnected(
-        op.flag(2), op.activation(0), legacy=legacy, real_rounding=legacy or g.litert_only
-    )
+    sums = _sums(g, op)
+    real_rounding = sums.legacy or g.litert_only
+    fc = ops.FullyConnected(op.flag(2), op.activation(0), real_rounding=real_rounding, **sums._asdict())
     g.emit(fc, op.inputs, op.outputs, op.label)
 
 

@@ -16,10 +16,9 @@ from .lookup import Lookup
 from .move import BroadcastTo, Move, Slice, Transpose
 from .mul import Mul
 from .pad import Pad
-from .piecewise_linear import Abs, LeakyRelu, Relu
+from .piecewise_linear import Abs, LeakyRelu, PiecewiseLinear, Quantize, Relu
 from .pointwise import Pointwise, Step
 from .pool import AveragePool2d, AverageRounding, MaxPool2d
-from .quantize import Quantize
 from .real_function import Function, RealFunction
 from .reduce import Mean, Sum
 from .reshape import Reshape
@@ -56,6 +55,7 @@ __all__ = [
     "Mul",
     "Pack",
     "Pad",
+    "PiecewiseLinear",
     "Pointwise",
     "Quantize",
     "RealFunction",

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elementwise sum and difference of two tensors with scales of their own, with broadcasting.
 
-x1, x2 int8, broadcast as numpy does -> int8:
+x1, x2 both int8 or both int16, broadcast as numpy does -> the same type; in int16 15 takes the place of 20:
 
     s1 = requantize((x1 - zero_point1) << 20, scale1 / (2 * max(scale1, scale2)))      |s1| < 2^28
     s2 = requantize((x2 - zero_point2) << 20, scale2 / (2 * max(scale1, scale2)))
     y  = clamp(requantize(s1 + s2, 2 * max(scale1, scale2) / (2^20 * scale_y)) + zero_point_y)
 
-Where one step gives the same for all 65,536 pairs of inputs, the file holds that as well, and the core computes
+Where one step gives the same for all 65,536 pairs of int8 inputs, the file holds that as well, and the core computes
 
     y  = clamp((((x1 - zero_point1) * slope1 + (x2 - zero_point2) * slope2 + round) >> 28) + zero_point_y)
 
@@ -30,13 +30,14 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Array, Lowered, Operator, Rounding, Tensor
+from ..graph import Array, DType, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .requantize import (
     finish,
     output_fields,
     quantize_multiplier,
     requantize,
+    require_activations,
     require_int8,
     require_reach,
 )
@@ -65,7 +66,7 @@ class Combination(Operator):
 
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
-    left_shift: ClassVar[int] = 20
+    left_shifts: ClassVar[Mapping[DType, int]] = {DType.INT8: 20, DType.INT16: 15}
     degree: ClassVar[int] = 1
     """Power of the inputs in the result."""
 
@@ -79,11 +80,18 @@ class Combination(Operator):
     def batched(self, inputs: Sequence[Tensor]) -> Operator | None:
         return self if same_rank(inputs) else None
 
+    def _left_shift(self, inputs: Sequence[Tensor], output: Tensor) -> int:
+        require_activations(*inputs[:2], output)
+        if output.dtype not in self.left_shifts:
+            require_int8(output)
+        return self.left_shifts[output.dtype]
+
     def _constants(self, inputs: Sequence[Tensor], output: Tensor) -> tuple[tuple[int, int], ...]:
+        left_shift = self._left_shift(inputs, output)
         twice = 2.0 * max(np.float64(inputs[0].scale), np.float64(inputs[1].scale))
-        scale = (twice / (1 << self.left_shift)) ** self.degree
+        scale = (twice / (1 << left_shift)) ** self.degree
         multiplier, shift = quantize_multiplier(float(scale / np.float64(output.scale)))
-        require_reach((1 << (8 + self.left_shift)) ** self.degree, multiplier, shift)
+        require_reach((1 << (output.dtype.bits + left_shift)) ** self.degree, multiplier, shift)
         return (
             quantize_multiplier(float(np.float64(inputs[0].scale) / twice)),
             quantize_multiplier(float(np.float64(inputs[1].scale) / twice)),
@@ -97,10 +105,10 @@ class Combination(Operator):
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(*inputs[:2], outputs[0])
+        left_shift = self._left_shift(inputs, outputs[0])
         *operands, (multiplier, shift) = self._constants(inputs, outputs[0])
         scaled = [
-            requantize((a.astype(np.int64) - t.zero_point) << self.left_shift, m, s, self.rounding)
+            requantize((a.astype(np.int64) - t.zero_point) << left_shift, m, s, self.rounding)
             for a, t, (m, s) in zip(arrays, inputs, operands, strict=False)
         ]
         combined = self.combine(scaled[0], scaled[1])
@@ -110,12 +118,11 @@ class Combination(Operator):
         return [self.activation.real(self.combine(arrays[0], arrays[1]))]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(*inputs[:2], outputs[0])
         (m1, s1), (m2, s2), (m, s) = self._constants(inputs, outputs[0])
         return Lowered(
             self.name,
             {
-                "left_shift": self.left_shift,
+                "left_shift": self._left_shift(inputs, outputs[0]),
                 "zero_point1": inputs[0].zero_point,
                 "multiplier1": m1,
                 "shift1": s1,
@@ -141,11 +148,13 @@ class Add(Combination):
         return x1 + x2 if self.sign > 0 else x1 - x2
 
     def _linear(self, inputs: Sequence[Tensor], output: Tensor) -> Mapping[str, int] | None:
+        if output.dtype is not DType.INT8:
+            return None
         x1, x2 = np.arange(-128, 128)[:, None], np.arange(-128, 128)[None, :]
         y = self.integer([x1, x2], inputs, [output])[0].astype(np.int64)
         low, high = self.activation.limits(output)
         (m1, s1), (m2, s2), (m, s) = self._constants(inputs, output)
-        common = math.ldexp(m, self.left_shift + _LINEAR_BITS - s)
+        common = math.ldexp(m, self._left_shift(inputs, output) + _LINEAR_BITS - s)
         slope1 = round(math.ldexp(m1, -s1) * common)
         slope2 = round(math.ldexp(m2, -s2) * common) * self.sign
         if max(abs(slope1), abs(slope2)) + _NEIGHBOURS >= 1 << 30:

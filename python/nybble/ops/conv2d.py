@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """2D convolution, grouped or not.
 
-x int8 [batch, height, width, channels], weights [outputs, kh, kw, channels / groups] in 8, 4 or 2 bits,
-bias int32 [outputs] or absent -> int8 [batch, out_height, out_width, outputs]:
+x int8 or int16 [batch, height, width, channels], weights [outputs, kh, kw, channels / groups] in 8, 4 or 2 bits,
+bias int32 [outputs] or absent -> the same type [batch, out_height, out_width, outputs]:
 
     acc[o] = bias[o] + sum over the window of (x - zero_point_x) * (w[o] - zero_point_w)
     y[o]   = clamp(requantize(acc[o]) + zero_point_y)
 
 Where the weights have scale groups (graph.ScaleGroups), the sum of each is multiplied by its factor. Outside the
-image x is its zero point. |acc| fits int32 (checked when folded).
+image x is its zero point. |acc| fits int32, or of int16 a number of bits beside the multiplier's (checked when folded).
 Source: ConvPerChannel, tensorflow/lite/kernels/internal/reference/integer_ops/conv.h.
 """
 
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .exact import Float64, grid, integer_product, product_bits
-from .requantize import finish, output_fields, requantize, require_int8
+from .requantize import finish, output_fields, requantize, require_activations
 from .weights import Weights, accumulate, fold, require_weights
 from .window import Window
 
@@ -33,13 +33,14 @@ _AT_ONCE = 1 << 19
 
 @dataclass(frozen=True)
 class Conv2d(Operator):
-    """Convolution with a window, groups and a fused activation. legacy: of a uint8 network (see weights.fold)."""
+    """Convolution with a window, groups and a fused activation. legacy, multiplier_bits: see weights.fold."""
 
     window: Window
     groups: int = 1
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
     legacy: bool = False
+    multiplier_bits: int = 31
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0].shape, inputs[1].shape
@@ -56,12 +57,20 @@ class Conv2d(Operator):
         values = require_weights(inputs[1])
         grouped = values.reshape(self.groups, values.shape[0] // self.groups, -1)
         bias = inputs[2] if len(inputs) > 2 else None
-        return fold(inputs[0], inputs[1], grouped, bias, output, legacy=self.legacy)
+        return fold(
+            inputs[0],
+            inputs[1],
+            grouped,
+            bias,
+            output,
+            legacy=self.legacy,
+            multiplier_bits=self.multiplier_bits,
+        )
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         weights = self.folded(inputs, outputs[0])
         patches = self.window.patches(arrays[0], inputs[0].zero_point)
         per_group = patches.shape[-1] // self.groups
@@ -111,7 +120,7 @@ class Conv2d(Operator):
         return self
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         return Lowered(
             "Conv2d",
             {

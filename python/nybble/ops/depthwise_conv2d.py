@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depthwise 2D convolution: every channel with its own window.
 
-x int8 [batch, height, width, channels], weights [1, kh, kw, channels] in 8, 4 or 2 bits, bias int32 [channels]
-or absent -> int8 [batch, out_height, out_width, channels]:
+x int8 or int16 [batch, height, width, channels], weights [1, kh, kw, channels] in 8, 4 or 2 bits, bias int32 [channels]
+or absent -> the same type [batch, out_height, out_width, channels]:
 
     acc[c] = bias[c] + sum over the window of (x[c] - zero_point_x) * (w[c] - zero_point_w)
     y[c]   = clamp(requantize(acc[c]) + zero_point_y)
@@ -21,19 +21,20 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
-from .requantize import finish, output_fields, requantize, require_int8
+from .requantize import finish, output_fields, requantize, require_activations
 from .weights import Weights, fold, require_weights
 from .window import Window
 
 
 @dataclass(frozen=True)
 class DepthwiseConv2d(Operator):
-    """Depthwise convolution with a window and a fused activation. legacy: of a uint8 network (see weights.fold)."""
+    """Depthwise convolution with a window and a fused activation. legacy, multiplier_bits: see weights.fold."""
 
     window: Window
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
     legacy: bool = False
+    multiplier_bits: int = 31
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
         x, w = inputs[0].shape, inputs[1].shape
@@ -48,12 +49,20 @@ class DepthwiseConv2d(Operator):
             raise ValueError("expected one scale per channel of depthwise weights, found scale groups")
         by_channel = np.ascontiguousarray(values.reshape(-1, values.shape[3]).T)[None]
         bias = inputs[2] if len(inputs) > 2 else None
-        return fold(inputs[0], inputs[1], by_channel, bias, output, legacy=self.legacy)
+        return fold(
+            inputs[0],
+            inputs[1],
+            by_channel,
+            bias,
+            output,
+            legacy=self.legacy,
+            multiplier_bits=self.multiplier_bits,
+        )
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         weights = self.folded(inputs, outputs[0])
         patches = self.window.patches(arrays[0], inputs[0].zero_point).astype(np.int64)
         flat = patches.reshape(*patches.shape[:3], -1, patches.shape[-1])
@@ -75,7 +84,7 @@ class DepthwiseConv2d(Operator):
         return self
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         return Lowered(
             "DepthwiseConv2d",
             {

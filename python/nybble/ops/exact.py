@@ -97,6 +97,12 @@ def rounded_once(function: Callable[[Float64], Float64]) -> Callable[[Array], Fl
     return apply
 
 
+def round_away(x: Float32) -> Float32:
+    """C's roundf(): to the nearest integer, ties away from zero."""
+    whole = np.trunc(x)
+    return np.where(np.abs(x - whole) >= np.float32(0.5), whole + np.sign(x), whole)
+
+
 #: ln 2 as a number of 32 bits, whose small multiples are exact, and the rest.
 _LN2_HIGH = math.ldexp(2977044471, -32)
 _LN2_LOW = 1.9082149292705877e-10

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elementwise maximum and minimum of two tensors of one scale and zero point, with broadcasting.
 
-x1, x2 int8, broadcast as numpy does -> int8: y = max(x1, x2) or min(x1, x2) on the stored integers.
+x1, x2 both int8 or both int16, broadcast as numpy does -> the same type: y = max(x1, x2) or min(x1, x2) on the stored
+integers.
 
 Source: MaximumMinimumBroadcastSlow, tensorflow/lite/kernels/internal/reference/maximum_minimum.h.
 """
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Tensor
 from .add import broadcast_shape, same_rank
-from .requantize import require_int8
+from .requantize import require_activations
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class _Extremum(Operator):
         return self if same_rank(inputs) else None
 
     def _require(self, *tensors: Tensor) -> None:
-        require_int8(*tensors)
+        require_activations(*tensors)
         if len({t.quantized for t in tensors}) > 1:
             found = ", ".join(str(t.quantized) for t in tensors)
             raise ValueError(f"expected equal scales of inputs and output, found {found}")

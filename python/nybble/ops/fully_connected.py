@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fully connected layer: a matrix product with constant weights.
 
-x int8 [..., depth] (or any shape whose elements are a multiple of depth, unless ``keep_dimensions``),
-weights [outputs, depth] in 8, 4 or 2 bits, bias int32 [outputs] or absent -> int8 [batch, outputs]:
+x int8 or int16 [..., depth] (or any shape whose elements are a multiple of depth, unless ``keep_dimensions``),
+weights [outputs, depth] in 8, 4 or 2 bits, bias int32 [outputs] or absent -> the same type [batch, outputs]:
 
     acc[o] = bias[o] + sum over k of (x[k] - zero_point_x) * (w[o, k] - zero_point_w)
     y[o]   = clamp(requantize(acc[o]) + zero_point_y)
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ..graph import Array, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .exact import exact_matmul
-from .requantize import finish, output_fields, requantize, require_int8
+from .requantize import finish, output_fields, requantize, require_activations
 from .threshold import equal_requantization
 from .weights import Weights, accumulate, fold, require_weights
 
@@ -35,7 +35,7 @@ from .weights import Weights, accumulate, fold, require_weights
 class FullyConnected(Operator):
     """Fully connected layer with a fused activation.
 
-    legacy: of a uint8 network (see weights.fold). real_rounding: the reference rounds the double product
+    legacy, multiplier_bits: see weights.fold. real_rounding: the reference rounds the double product
     acc * scale once (LiteRT, which alone runs uint8 and per-channel int4).
     """
 
@@ -43,6 +43,7 @@ class FullyConnected(Operator):
     activation: Activation = Activation.NONE
     rounding: Rounding = field(default=Rounding.DOUBLE)
     legacy: bool = False
+    multiplier_bits: int = 31
     real_rounding: bool = False
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
@@ -59,7 +60,15 @@ class FullyConnected(Operator):
         """The weights as [1, outputs, depth] with their constants, and the rounding that goes with them."""
         values = require_weights(inputs[1])
         bias = inputs[2] if len(inputs) > 2 else None
-        weights = fold(inputs[0], inputs[1], values[None], bias, output, legacy=self.legacy)
+        weights = fold(
+            inputs[0],
+            inputs[1],
+            values[None],
+            bias,
+            output,
+            legacy=self.legacy,
+            multiplier_bits=self.multiplier_bits,
+        )
         if not self.real_rounding:
             return weights, self.rounding
         scales = np.broadcast_to(inputs[1].quantized.scales, (values.shape[0],))
@@ -75,7 +84,7 @@ class FullyConnected(Operator):
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         weights, rounding = self.folded(inputs, outputs[0])
         rows = arrays[0].reshape(-1, weights.values.shape[2])
         acc = accumulate(rows, weights.multiplied[0], weights.bias)
@@ -95,7 +104,7 @@ class FullyConnected(Operator):
         return self if all(t.data is not None for t in inputs[1:]) else None
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(inputs[0], outputs[0])
+        require_activations(inputs[0], outputs[0])
         weights, rounding = self.folded(inputs, outputs[0])
         return Lowered(
             "FullyConnected",

@@ -2,7 +2,8 @@
 """Every function of one 8-bit element is a table of 256 entries that the compiler computes.
 
 x int8 or uint8 of any shape -> int8 or uint8 of the same shape: y = table[x], x read as an unsigned byte.
-The subclasses say what the table holds; the device only looks it up.
+The subclasses say what the table holds; the device only looks it up. Those that have a form in 16 bits say so
+(``is_byte``): in logistic.py and piecewise_linear.py.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Lookup(Operator):
 
     def _bytes(self, x: Tensor, y: Tensor) -> Array:
         for tensor in (x, y):
-            if tensor.dtype not in (DType.INT8, DType.UINT8):
+            if not is_byte(tensor):
                 raise ValueError(f"expected 8 bits for {tensor.name!r}, found {tensor.dtype.value.lower()}")
         entries = self.table(x, y).astype(y.dtype.numpy)
         # The table is indexed by the byte: an int8 input starts at 128.
@@ -45,6 +46,11 @@ class Lookup(Operator):
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         return Lowered("Lookup", {"table": self._bytes(inputs[0], outputs[0])})
+
+
+def is_byte(tensor: Tensor) -> bool:
+    """Whether a tensor's elements are bytes, which index a table."""
+    return tensor.dtype in (DType.INT8, DType.UINT8)
 
 
 def domain(x: Tensor) -> Array:

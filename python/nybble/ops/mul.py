@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elementwise product of two tensors with scales of their own, with broadcasting.
 
-x1, x2 int8, broadcast as numpy does -> int8:
+x1, x2 both int8 or both int16, broadcast as numpy does -> the same type:
 
-    p = (x1 - zero_point1) * (x2 - zero_point2)                              |p| <= 255^2
+    p = (x1 - zero_point1) * (x2 - zero_point2)                              |p| <= 255^2, 2^30 in int16
     y = clamp(requantize(p, scale1 * scale2 / scale_y) + zero_point_y)
 
 Source: MulElementwise, tensorflow/lite/kernels/internal/reference/integer_ops/mul.h. The real
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Array, Lowered, Operator, Rounding, Tensor
+from ..graph import Array, DType, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .add import broadcast_shape, same_rank
 from .requantize import (
@@ -27,7 +27,7 @@ from .requantize import (
     output_fields,
     quantize_multiplier,
     requantize,
-    require_int8,
+    require_activations,
     require_reach,
 )
 
@@ -50,13 +50,15 @@ class Mul(Operator):
         real = np.float32 if self.single_precision else np.float64
         ratio = real(inputs[0].scale) * real(inputs[1].scale) / real(output.scale)
         multiplier, shift = quantize_multiplier(float(ratio))
-        require_reach(255 * 255, multiplier, shift)
+        require_reach(
+            1 << 2 * (output.dtype.bits - 1) if output.dtype is DType.INT16 else 255 * 255, multiplier, shift
+        )
         return multiplier, shift
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     ) -> list[Array]:
-        require_int8(*inputs[:2], outputs[0])
+        require_activations(*inputs[:2], outputs[0])
         multiplier, shift = self._multiplier(inputs, outputs[0])
         x1, x2 = (a.astype(np.int64) - t.zero_point for a, t in zip(arrays, inputs, strict=True))
         scaled = requantize(x1 * x2, multiplier, shift, self.rounding)
@@ -66,7 +68,7 @@ class Mul(Operator):
         return [self.activation.real(arrays[0] * arrays[1])]
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
-        require_int8(*inputs[:2], outputs[0])
+        require_activations(*inputs[:2], outputs[0])
         multiplier, shift = self._multiplier(inputs, outputs[0])
         return Lowered(
             "Mul",

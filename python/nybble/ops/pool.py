@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Average and maximum over a sliding window; input and output share scale and zero point.
 
-x int8 [batch, height, width, channels] -> int8 [batch, out_height, out_width, channels]. Positions outside the
-image do not count. With n positions inside and S the sum of the raw integers:
+x int8 or int16 [batch, height, width, channels] -> the same type [batch, out_height, out_width, channels]. Positions
+outside the image do not count. With n positions inside and S the sum of the raw integers:
 
     AverageRounding.AWAY: (S + n/2) / n for S > 0, (S - n/2) / n otherwise, divisions towards zero
     AverageRounding.UP:   floor((S + 128 n + n/2) / n) - 128, which is what uint8 networks compute before the shift to int8
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..graph import Array, Lowered, Operator, Tensor
 from .activation import Activation
-from .requantize import require_int8
+from .requantize import require_activations, require_int8
 from .window import Window
 
 
@@ -51,7 +51,7 @@ class _Pool2d(Operator):
         return x.reshape(-1, *x.shape[-3:])
 
     def _require_same(self, x: Tensor, y: Tensor) -> None:
-        require_int8(x, y)
+        require_activations(x, y)
         if x.quantized != y.quantized:
             raise ValueError(f"expected equal scales of input and output, found {x.quantized}, {y.quantized}")
 
@@ -88,7 +88,7 @@ class AveragePool2d(_Pool2d):
         else:
             mean = np.sign(total) * ((np.abs(total) + count // 2) // count)
         low, high = self.activation.limits(outputs[0])
-        return [np.clip(mean, low, high).astype(np.int8)]
+        return [np.clip(mean, low, high).astype(outputs[0].dtype.numpy)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         total, count = self._sums(self._images(arrays[0]))
@@ -96,6 +96,8 @@ class AveragePool2d(_Pool2d):
 
     def lower(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> Lowered:
         self._require_same(inputs[0], outputs[0])
+        if self.rounding is AverageRounding.UP:
+            require_int8(inputs[0])
         return Lowered("AveragePool2d", {**self._fields(outputs[0]), "rounding": self.rounding.value})
 
 
@@ -108,8 +110,8 @@ class MaxPool2d(_Pool2d):
     ) -> list[Array]:
         self._require_same(inputs[0], outputs[0])
         low, high = self.activation.limits(outputs[0])
-        largest = self.window.patches(arrays[0], -128).max(axis=(3, 4))
-        return [np.clip(largest, low, high).astype(np.int8)]
+        largest = self.window.patches(arrays[0], inputs[0].dtype.lowest).max(axis=(3, 4))
+        return [np.clip(largest, low, high).astype(outputs[0].dtype.numpy)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         taps = self.window.taps(self._images(arrays[0]), -np.inf)

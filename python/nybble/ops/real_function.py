@@ -23,14 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ..graph import Array, Tensor
 from . import exact
-from .exact import rounded_once
+from .exact import Float32, round_away, rounded_once
 from .lookup import Lookup, domain
 
-Float32 = npt.NDArray[np.float32]
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -92,15 +90,9 @@ class RealFunction(Lookup):
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             values = _FUNCTIONS[self.function](inputs)
             truncated = self.function is Function.SQRT
-            steps = np.trunc(values / scale) if truncated else _round_away(values * (_ONE / scale))
+            steps = np.trunc(values / scale) if truncated else round_away(values * (_ONE / scale))
         result: Array = np.clip(steps + zero_point, y.lowest, y.highest)
         return result
 
     def real(self, arrays: Sequence[Array]) -> list[Float32]:
         return [_FUNCTIONS[self.function](arrays[0])]
-
-
-def _round_away(x: Float32) -> Float32:
-    """C's roundf(): ties away from zero."""
-    whole = np.trunc(x)
-    return np.where(np.abs(x - whole) >= _HALF, whole + np.sign(x), whole)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mean and sum over any set of axes.
 
-x int8 of any shape -> int8 without the axes, or with 1 in their place. With n < 2^23 elements in
-each sum:
+x int8 or int16 of any shape -> the same type without the axes, or with 1 in their place. With n < 2^23
+elements in each sum, n < 2^16 in int16:
 
     acc = sum(x) - n * zero_point_x                                          |acc| <= 255 n
     y   = clamp(requantize(acc, M) + zero_point_y)
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Array, Lowered, Operator, Rounding, Tensor
+from ..graph import Array, DType, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .exact import exact_sum
 from .requantize import (
@@ -32,12 +32,12 @@ from .requantize import (
     output_fields,
     quantize_multiplier,
     requantize,
-    require_int8,
+    require_activations,
     require_reach,
 )
 
-#: So many elements of at most 255 fit an int32.
-_COUNT_LIMIT = 1 << 23
+#: Fewer elements, of at most 255 or 2^15 less the zero point, fit an int32.
+_COUNT_LIMITS = {DType.INT8: 1 << 23, DType.INT16: 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ class Sum(Operator):
     def _count(self, x: Tensor) -> int:
         """Elements under each output."""
         count = math.prod(x.shape[axis] for axis in self.axes)
-        if not 0 < count < _COUNT_LIMIT:
-            raise ValueError(f"expected 1 to 2^23 - 1 elements in a sum, found {count}")
+        limit = _COUNT_LIMITS[x.dtype]
+        if not 0 < count < limit:
+            raise ValueError(f"expected 1 to {limit - 1} elements in a sum, found {count}")
         return count
 
     def _multiplier(self, x: Tensor, y: Tensor) -> tuple[int, int]:
@@ -68,10 +69,11 @@ class Sum(Operator):
 
     def _constants(self, x: Tensor, y: Tensor) -> tuple[int, int, int]:
         """(bias, multiplier, shift)."""
-        require_int8(x, y)
+        require_activations(x, y)
         count = self._count(x)
         multiplier, shift = self._multiplier(x, y)
-        require_reach(255 * count, multiplier, shift)
+        reach = 1 << 15 if x.dtype is DType.INT16 else 255
+        require_reach(reach * count, multiplier, shift)
         return -count * x.zero_point, multiplier, shift
 
     def integer(

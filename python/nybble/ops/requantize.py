@@ -63,6 +63,21 @@ def quantize_multipliers(
     )
 
 
+def narrow_multiplier(multiplier: int, shift: int, bits: int) -> tuple[int, int]:
+    """The multiplier rounded to ``bits`` bits, 1 to 31, ties up, and its shift.
+
+    To 15 bits it is what MultiplyByQuantizedMultiplier makes of it beside an accumulator of 64
+    bits (kernels/internal/common.cc). Raises ValueError where the shift would fall below 1.
+    """
+    less = 31 - bits
+    if less == 0 or multiplier == 0:
+        return multiplier, shift
+    if shift - less < SHIFT_RANGE[0]:
+        raise ValueError("multiplier is too large: results pass int32")
+    rounded = (multiplier + (1 << (less - 1))) >> less
+    return min(rounded, (1 << bits) - 1), shift - less
+
+
 def requantize(
     accumulator: npt.NDArray[Any],
     multiplier: npt.ArrayLike,
@@ -71,7 +86,8 @@ def requantize(
 ) -> Int64:
     """The formula of this module; ``multiplier`` and ``shift`` broadcast over the last axis.
 
-    accumulator: integers within int32. Returns int64, not yet clamped.
+    accumulator: integers whose product with the multiplier is within 2^62, such as int32. Returns int64, not yet
+    clamped.
     """
     acc = np.asarray(accumulator, np.int64)
     m = np.asarray(multiplier, np.int64)
@@ -105,6 +121,17 @@ def output_fields(output: Tensor, activation: Activation, rounding: Rounding) ->
         "maximum": high,
         "rounding": rounding.value,
     }
+
+
+def require_activations(*tensors: Tensor) -> None:
+    """Raise ValueError unless all tensors are int8, or all int16 with a zero point of 0."""
+    if any(tensor.dtype is not DType.INT16 for tensor in tensors):
+        require_int8(*tensors)
+    for tensor in tensors:
+        if tensor.dtype is DType.INT16 and tensor.zero_point != 0:
+            raise ValueError(
+                f"expected a zero point of 0 for {tensor.name!r} in int16, found {tensor.zero_point}"
+            )
 
 
 def require_int8(*tensors: Tensor) -> None:

@@ -12,10 +12,11 @@ Source: SquaredDifference, tensorflow/lite/kernels/squared_difference.cc (parame
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..graph import Array
+from ..graph import Array, DType
 from .add import Combination
 
 
@@ -23,7 +24,7 @@ from .add import Combination
 class SquaredDifference(Combination):
     """(x1 - x2)^2 with a fused activation."""
 
-    left_shift: ClassVar[int] = 7
+    left_shifts: ClassVar[Mapping[DType, int]] = {DType.INT8: 7}
     degree: ClassVar[int] = 2
 
     def combine(self, x1: Array, x2: Array) -> Array:

@@ -9,10 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import DType, ScaleGroups, Tensor
-from .requantize import quantize_multipliers, require_reach
+from .requantize import narrow_multiplier, quantize_multipliers, require_reach
 
-#: The largest accumulator that the kernels hold.
+#: The largest accumulator that the kernels for int8 hold, and the largest bias.
 INT32_MAX = (1 << 31) - 1
+
+#: Bits of the multipliers beside accumulators of 64 bits in TensorFlow Lite.
+WIDE_MULTIPLIER_BITS = 15
+#: The product of an accumulator and its multiplier has so many bits at most.
+_PRODUCT_BITS = 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ def fold(
     output: Tensor,
     *,
     legacy: bool = False,
+    multiplier_bits: int = 31,
 ) -> Weights:
     """Fold zero points into the bias and derive the multipliers.
 
@@ -69,10 +75,13 @@ def fold(
     factor * w: what is proven is that the sum of all groups, each times its factor, fits int32.
     Source of the scales: PopulateConvolutionQuantizationParams (kernels/kernel_util.cc), in double; with
     ``legacy`` (uint8 networks) GetQuantizedConvolutionMultipler there, which multiplies the scales of input
-    and weights in float32.
+    and weights in float32. Multipliers are rounded to ``multiplier_bits``, and to what the product with the largest
+    accumulator leaves of 62 bits.
 
-    Raises ValueError where some input could overflow the int32 accumulator.
+    Raises ValueError where some input could overflow the accumulator: of int32 beside int8 activations, of 62 bits
+    less the multiplier's beside int16.
     """
+    wide_sums = x.dtype is DType.INT16
     groups, n, k = values.shape
     if bias is not None and bias.data is None:
         raise ValueError(f"expected a constant bias, found the run-time tensor {bias.name!r}")
@@ -89,7 +98,11 @@ def fold(
     reach = max(abs(x.dtype.lowest - zx), abs(x.dtype.highest - zx))
     bounds = np.abs(wide).sum(axis=1) * reach + np.abs(added)
     largest = max(int(bounds.max(initial=0)), int(np.abs(folded).max(initial=0)))
-    if largest > INT32_MAX:
+    if wide_sums and (zw != 0 or scale_groups is not None):
+        raise ValueError("expected weights beside int16 with a zero point of 0 and without scale groups")
+    if wide_sums and int(np.abs(added).max(initial=0)) > INT32_MAX:
+        raise ValueError(f"expected biases within int32, found {int(np.abs(added).max())}")
+    if largest > INT32_MAX and not wide_sums:
         raise ValueError(
             f"the sum over {k} products may reach {largest}, more than an int32 accumulator holds"
         )
@@ -101,6 +114,10 @@ def fold(
         products = (np.float32(x.scale) * weights.quantized.scales).astype(np.float64)
     products = np.broadcast_to(products, (groups * n,))
     multiplier, shift = quantize_multipliers(products / np.float64(output.scale))
+    if wide_sums:
+        for i, bound in enumerate(bounds.tolist()):
+            bits = min(multiplier_bits, _PRODUCT_BITS - bound.bit_length())
+            multiplier[i], shift[i] = narrow_multiplier(int(multiplier[i]), int(shift[i]), bits)
     for bound, m, s in zip(bounds, multiplier, shift, strict=True):
         require_reach(int(bound), int(m), int(s))
     return Weights(
@@ -109,7 +126,7 @@ def fold(
 
 
 def accumulate(
-    rows: npt.NDArray[np.int8], weights: npt.NDArray[np.int64], bias: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int8 | np.int16], weights: npt.NDArray[np.int64], bias: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int64]:
     """Accumulators int64 [m, n] of rows [m, k] and weights [n, k] as in ``Weights.multiplied``.
 

@@ -6,10 +6,14 @@ const nyb_depthwise_variant nyb_depthwise_variants[] = {
 #include "kernels/depthwise/variants.inc"
     {NULL, 0, NULL},
 };
+const nyb_depthwise_variant nyb_depthwise16_variants[] = {
+#include "kernels/depthwise/variants16.inc"
+    {NULL, 0, NULL},
+};
 #undef NYB_DEPTHWISE
 
-const nyb_depthwise_variant *nyb_depthwise_pick(uint32_t cpu) {
-    const nyb_depthwise_variant *v = nyb_depthwise_variants;
+const nyb_depthwise_variant *nyb_depthwise_pick(uint32_t cpu, uint32_t bytes) {
+    const nyb_depthwise_variant *v = bytes == 2 ? nyb_depthwise16_variants : nyb_depthwise_variants;
     while ((v->needs & ~cpu) != 0) {
         v++; // ends at the scalar row, which needs nothing
     }

@@ -12,6 +12,9 @@
 // weights: int8 in panels of 8 channels, [panel][tap][8], the last panel padded.
 // bias, multiplier, shift: one int32 per channel, readable up to a multiple of 8.
 // c must not overlap the inputs.
+//
+// The variants for 16-bit activations (variants16.inc) take int16 and write int16, both aligned to 2 bytes,
+// with strides in bytes; weight_zero_point is 0. Sums are of 64 bits; `narrow` says that all fit 32.
 #ifndef NYB_KERNELS_DEPTHWISE_H
 #define NYB_KERNELS_DEPTHWISE_H
 
@@ -38,6 +41,7 @@ typedef struct nyb_depthwise_args {
     uint32_t lines;
     uint32_t pixels;
     uint32_t channels;
+    bool narrow;
     nyb_requantize output;
     int8_t *c;
     size_t c_line;
@@ -54,12 +58,15 @@ typedef struct nyb_depthwise_variant {
 
 #define NYB_DEPTHWISE(name, needs) void nyb_depthwise_##name(const nyb_depthwise_args *args);
 #include "kernels/depthwise/variants.inc"
+#include "kernels/depthwise/variants16.inc"
 #undef NYB_DEPTHWISE
 
-// All variants of this build, best first, ended by a row without a name.
+// All variants of this build for activations of 8 and of 16 bits, best first, ended by a row without a name.
 extern const nyb_depthwise_variant nyb_depthwise_variants[];
+extern const nyb_depthwise_variant nyb_depthwise16_variants[];
 
-// The best variant on a CPU with these features; there always is one.
-const nyb_depthwise_variant *nyb_depthwise_pick(uint32_t cpu);
+// The best variant for activations of so many bytes (1 or 2) on a CPU with these features; there always is
+// one.
+const nyb_depthwise_variant *nyb_depthwise_pick(uint32_t cpu, uint32_t bytes);
 
 #endif

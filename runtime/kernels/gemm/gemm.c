@@ -7,11 +7,16 @@ const nyb_gemm_variant nyb_gemm_variants[] = {
 #include "kernels/gemm/variants.inc"
     {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL},
 };
+const nyb_gemm_variant nyb_gemm16_variants[] = {
+#include "kernels/gemm/variants16.inc"
+    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL},
+};
 #undef NYB_GEMM
 
-const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bytes, uint32_t bits, uint32_t nr, uint32_t kr,
                                       bool scale_groups, uint32_t pairs) {
-    for (const nyb_gemm_variant *v = nyb_gemm_variants; v->name != NULL; v++) {
+    const nyb_gemm_variant *v = bytes == 2 ? nyb_gemm16_variants : nyb_gemm_variants;
+    for (; v->name != NULL; v++) {
         if ((v->needs & ~cpu) == 0 && v->weight_bits == bits && v->nr == nr && v->kr == kr &&
             (v->scale_groups || !scale_groups) && pairs <= v->pairs) {
             return v;

@@ -20,6 +20,10 @@
 //   multiplied by its factor before it is added: int8 [panel][group][nr].
 // c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap a.
 // Sums wrap in 32 bits; the compiler has proven that they do not.
+//
+// The variants for 16-bit activations (variants16.inc) take int16 as they are in a tensor and write int16,
+// both aligned to 2 bytes; weights and constants are the same, without row_bias and factors. Sums are of 64
+// bits; `narrow` says that all fit 32.
 #ifndef NYB_KERNELS_GEMM_H
 #define NYB_KERNELS_GEMM_H
 
@@ -47,6 +51,7 @@ typedef struct nyb_gemm_args {
     uint32_t rows;
     uint32_t columns;
     uint32_t depth;
+    bool narrow;
     nyb_requantize output;
     int8_t *c;
     size_t c_stride;
@@ -73,14 +78,17 @@ typedef struct nyb_gemm_variant {
 #define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
     void nyb_gemm_##name(const nyb_gemm_args *args);
 #include "kernels/gemm/variants.inc"
+#include "kernels/gemm/variants16.inc"
 #undef NYB_GEMM
 
-// All variants of this build, best first for each number of bits, ended by a row without a name.
+// All variants of this build for activations of 8 and of 16 bits, best first for each number of bits, ended
+// by a row without a name.
 extern const nyb_gemm_variant nyb_gemm_variants[];
+extern const nyb_gemm_variant nyb_gemm16_variants[];
 
-// The best variant for weights of this layout, and with pairs of at most `pairs`, on a CPU with these
-// features; NULL where there is none.
-const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bits, uint32_t nr, uint32_t kr,
+// The best variant for activations of so many bytes (1 or 2), weights of this layout, and with pairs of at
+// most `pairs`, on a CPU with these features; NULL where there is none.
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bytes, uint32_t bits, uint32_t nr, uint32_t kr,
                                       bool scale_groups, uint32_t pairs);
 
 #endif

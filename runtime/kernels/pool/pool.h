@@ -51,6 +51,10 @@ extern const nyb_pool_variant nyb_pool_variants[];
 // The best variant on a CPU with these features; there always is one.
 const nyb_pool_variant *nyb_pool_pick(uint32_t cpu);
 
+// For int16: strides still count bytes, c of max holds int16, without taps it is clamp(-32768), and a sum has
+// at most 2^15 taps.
+extern const nyb_pool_variant nyb_pool16;
+
 // The taps from channel `first` on.
 static inline nyb_window_taps nyb_taps_from(const nyb_window_taps *taps, uint32_t first) {
     nyb_window_taps rest = *taps;
