@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,12 +23,18 @@ from onnx_networks import Network
 
 import nybble
 from nybble.cli import main
+from nybble.convert import convert_graph
+from nybble.graph import evaluate_outputs
 from nybble.importers.onnx import import_onnx
 from nybble.measure.explore import Budget, Exploration, explore
 from nybble.measure.memory import read_plan
 from nybble.measure.results import Results, content_key
-from nybble.measure.trial import before_softmax, loss_of
-from nybble.quantize import Override, Recipe
+from nybble.measure.task import Part, Task, before_softmax
+from nybble.measure.trial import Trial, Work, loss_of, try_work
+from nybble.quantize import Override, Recipe, read_samples
+from nybble.quantize.apply import Progress, quantize_graph
+from nybble.quantize.observe import observe
+from nybble.quantizing import prepare
 
 
 def network(name: str = "net", head: str = "Softmax") -> bytes:
@@ -47,9 +54,6 @@ def samples(count: int, seed: int) -> np.ndarray:
 
 def labels(model: bytes, x: np.ndarray) -> np.ndarray:
     """What the float network answers, with every tenth sample changed."""
-    from nybble.graph import evaluate_outputs
-    from nybble.quantize import read_samples
-
     graph = import_onnx(model, name="net")
     inputs, _ = read_samples(x, graph)
     found = [evaluate_outputs(graph, s, real=True)[0].argmax() for s in zip(*inputs, strict=True)]
@@ -90,10 +94,16 @@ def lasting(exploration: Exploration) -> object:
     return document
 
 
-def test_uniform_levels_are_candidates_and_never_above_the_front(found: Exploration) -> None:
-    uniform = {c.name: c for c in found.candidates if len(set(c.bits)) == 1}
-    assert set(uniform) == {"W8", "W4", "W2"}
-    for one in uniform.values():
+def test_usual_levels_are_candidates_and_never_above_the_front(found: Exploration) -> None:
+    usual = {c.name: c for c in found.candidates if c.name.startswith("W")}
+    assert {name: c.bits for name, c in usual.items()} == {
+        "W8": (8, 8, 8, 8),
+        "W4": (4, 4, 4, 4),
+        "W2": (2, 2, 2, 2),
+        "W4 ends 8": (8, 4, 4, 8),
+        "W2 ends 8": (8, 2, 2, 8),
+    }
+    for one in usual.values():
         assert any(c.file_bytes <= one.file_bytes and c.loss <= one.loss for c in found.front)
 
 
@@ -111,6 +121,72 @@ def test_losses_and_scores_are_those_of_the_models(found: Exploration) -> None:
     by_size = sorted(found.candidates, key=lambda c: c.file_bytes)
     assert by_size[0].loss > by_size[-1].loss
     assert found.candidates[0].predicted == found.candidates[0].loss
+
+
+def test_loss_is_of_samples_that_weights_were_not_solved_on() -> None:
+    """Every other sample answered by a network that learned from the rest, the divergence by another formula."""
+    exploration = explore(MODEL, CALIBRATION, levels=(2,), budget="bytes=100%", candidates=2)
+    graph = prepare(import_onnx(MODEL, name="net"))
+    x, _ = read_samples(CALIBRATION, graph)
+    recipe = exploration.chosen.recipe
+    ranges = observe(graph, x, recipe)
+    wanted = np.array([evaluate_outputs(graph, s, real=True)[0] for s in zip(*x, strict=True)])
+    losses, same = [], 0
+    for held in (0, 1):
+        half = quantize_graph(graph, ranges, recipe, [a[1 - held :: 2] for a in x])
+        scores = nybble.load(convert_graph(before_softmax(half)))(x[0][held::2]).astype(np.float64)
+        q = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+        p = wanted[held::2].reshape(q.shape).astype(np.float64)
+        losses += list((p * np.log(p / q)).sum(axis=-1))
+        same += int((p.argmax(axis=-1) == q.argmax(axis=-1)).sum())
+    assert exploration.chosen.loss == pytest.approx(np.mean(losses), abs=2e-6)
+    assert exploration.chosen.calibration.same == same
+    whole = nybble.load(exploration.chosen.model)
+    assert whole(x[0]).shape[0] == 24
+
+
+def test_folds_have_no_sample_in_common() -> None:
+    samples = np.arange(7, dtype=np.float32)[:, None]
+    part = Part((samples[::3],), (samples[::3],), np.arange(3))
+    task = Task(None, {}, (samples,), (True,), part, np.arange(0, 7, 3), None)  # type: ignore[arg-type]
+    assert task.folds == (2, 1)
+    for number, held in ((0, [0, 6]), (1, [3])):
+        (solved,), decided = task.fold(number)
+        assert decided.inputs[0][:, 0].tolist() == held
+        assert sorted([*solved[:, 0], *held]) == list(range(7))
+    one = Task(None, {}, (samples[:1],), (True,), part.every(3, 0), np.arange(1), None)  # type: ignore[arg-type]
+    assert one.folds == (1,)
+    assert len(one.fold(0)[0][0]) == len(one.fold(0)[1]) == 1
+
+
+def interacting(bits: tuple[int, ...]) -> int:
+    """Losses that do not add up: every layer bears 4 bits, but not all of them together."""
+    alone = sum({8: 0, 4: 100, 2: 1000 if i == 2 else 5000}[b] for i, b in enumerate(bits))
+    return alone + (2000 if bits == (4, 4, 4, 4) else 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "rounds", "bits"), [(8, 0, (4, 4, 4, 4)), (4, 0, (8, 8, 2, 4)), (8, 2, (8, 8, 2, 4))]
+)
+def test_layers_are_tried_again_around_the_best(
+    monkeypatch: pytest.MonkeyPatch, start: int, rounds: int, bits: tuple[int, ...]
+) -> None:
+    def with_losses(task: Task, work: Work, progress: Progress | None = None) -> tuple[Trial, str]:
+        trial, who = try_work(task, work, progress)
+        if work.fold is None:
+            return trial, who
+        own = {node.name: work.recipe.bits(task.graph).get(node.outputs[0]) for node in task.graph.nodes}
+        layers = {name: b for name, b in own.items() if b is not None}
+        tried = [layers, *(layers | {name: b} for name, b in work.alone(task.graph))]
+        return replace(trial, losses=tuple(interacting(tuple(one.values())) for one in tried)), who
+
+    monkeypatch.setattr("nybble.measure.workers.try_work", with_losses)
+    monkeypatch.setattr("nybble.measure.explore.ROUNDS", rounds)
+    monkeypatch.setattr("nybble.measure.explore._Search.nearest", lambda self, budget: self.uniform(start))
+    recipe = Recipe(method="mse")
+    exploration = explore(MODEL, CALIBRATION, budget="weights=51%", candidates=2, recipe=recipe)
+    assert exploration.chosen.bits == bits
+    assert exploration.chosen.loss == pytest.approx(interacting(bits) * 1e-6)
 
 
 def test_layers_are_measured_one_by_one(found: Exploration) -> None:
@@ -149,8 +225,20 @@ def test_budget_of_latency(found: Exploration) -> None:
 
 @pytest.mark.parametrize("budget", ["bytes=10", "latency=1ns"])
 def test_budget_that_nothing_meets(budget: str) -> None:
-    with pytest.raises(nybble.QuantizationError, match="no candidate meets the budget"):
+    with pytest.raises(nybble.QuantizationError, match="no candidate meets the budget") as caught:
         run(budget)
+    nearest, heads, *rows = str(caught.value).splitlines()
+    assert heads.startswith("model ")
+    assert {"W8", "W4", "W2"} <= {row.split("  ")[0] for row in rows}
+    if budget.startswith("bytes"):
+        assert nearest.endswith("the nearest is W2:")
+
+
+def test_budget_of_points_that_nothing_meets() -> None:
+    with pytest.raises(nybble.QuantizationError, match="no candidate loses at most 0 points") as caught:
+        explore(MODEL, CALIBRATION, levels=(2,), budget="points=0", candidates=2, recipe=Recipe(method="mse"))
+    assert "the nearest is W2 ends 2" not in str(caught.value)
+    assert "the nearest is W2:\n" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +307,8 @@ def test_nothing_is_tried_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise AssertionError("tried again")
 
-    monkeypatch.setattr("nybble.measure.workers.try_level", refuse)
-    monkeypatch.setattr("nybble.measure.explore.observe", refuse)
+    monkeypatch.setattr("nybble.measure.workers.try_work", refuse)
+    monkeypatch.setattr("nybble.measure.task.observe", refuse)
     monkeypatch.setattr("nybble.measure.explore.benchmark", refuse)
     assert run(results=tmp_path).document() == first.document()
 

@@ -127,7 +127,7 @@ def explore(
             progress=show,
         )
     heads, rows = found.rows()
-    numbers = ("file", "predicted", "loss", "latency")
+    numbers = ("file", "weights", "predicted", "loss", "latency")
     print_table([Column(head, head in numbers) for head in heads], rows)
     click.echo()
     click.echo(verdict(found))

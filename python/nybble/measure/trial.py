@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import ops
 from ..convert import convert_graph, producer
 from ..graph import Array, Graph
 from ..ops.exact import exact_sum, exp, log
-from ..quantize.apply import quantize_graph
-from ..quantize.parameters import Range
-from ..quantize.recipe import Recipe
+from ..quantize.apply import Progress, lower, quantize_graph, quantize_levels
+from ..quantize.recipe import Recipe, has_weights
 from ..session import Session, load_nyb
 from .intervals import paired_counts
+from .task import Part, Task, before_softmax
 
 #: Losses are whole numbers of this, so that sums are exact and equal on every machine.
 LOSS_STEP = 1e-6
@@ -31,37 +30,6 @@ LOSS_STEP = 1e-6
 _BATCH = 64
 
 Float64 = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Samples: per input float32 [N, *shape]; per output what the float network answers, [N, *shape], before
-    a final Softmax; class numbers [N] or None.
-    """
-
-    inputs: tuple[Array, ...]
-    answers: tuple[Array, ...]
-    labels: Array | None
-
-    def __len__(self) -> int:
-        return len(self.inputs[0])
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """What all trials of a network share.
-
-    graph: float, prepared; ranges: of its activations; samples: that it is calibrated on. classes: per output,
-    whether its last axis holds scores of classes. calibration: samples that decide; test: samples that are
-    reported on, by which nothing is decided.
-    """
-
-    graph: Graph
-    ranges: Mapping[str, Range]
-    samples: tuple[Array, ...]
-    classes: tuple[bool, ...]
-    calibration: Part
-    test: Part | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +44,13 @@ class Score:
     right: int | None = None
     lost: int | None = None
     gained: int | None = None
+
+    def __add__(self, other: Score) -> Score:
+        """Of the samples of both."""
+        mine = (self.same, self.right, self.lost, self.gained)
+        theirs = (other.same, other.right, other.lost, other.gained)
+        sums = (None if a is None or b is None else a + b for a, b in zip(mine, theirs, strict=True))
+        return Score(self.count + other.count, *sums)
 
     def points_lost(self) -> float | None:
         """Hundredths of the samples lost against the float network: right answers less, or, without labels, other
@@ -96,63 +71,52 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What came of a recipe.
-
-    loss: in LOSS_STEP: see :func:`loss_of`. weight_bytes: per operator of the model. model: its file,
-    empty where only the loss was asked for; calibration and test then are None.
+class Work:
+    """A recipe to try. fold: on the samples of that fold, solved on the others (Task.fold); None: solved on all
+    samples, for the model's file and its score on the test samples. others: levels in bits of which each layer
+    shall be tried alone, the rest as the recipe has it.
     """
 
-    loss: int
-    weight_bytes: tuple[int, ...]
+    recipe: Recipe
+    fold: int | None
+    others: tuple[int, ...] = ()
+
+    def alone(self, graph: Graph) -> list[tuple[str, int]]:
+        """(layers' name, level) of those that are tried alone: not where the recipe has that level already."""
+        levels = self.recipe.bits(graph)
+        names = {node.name: levels[node.outputs[0]] for node in graph.nodes if has_weights(node)}
+        return [(name, bits) for name, own in names.items() for bits in self.others if bits != own]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a piece of work.
+
+    losses: in LOSS_STEP (see :func:`loss_of`), of the recipe's network and of those with one layer at another level;
+    none where the file is asked for. weight_bytes: of the same, per operator. score: of the recipe's network;
+    None where there are no test samples. model: its file.
+    """
+
+    losses: tuple[int, ...]
+    weight_bytes: tuple[tuple[int, ...], ...]
+    score: Score | None
     model: bytes = b""
-    calibration: Score | None = None
-    test: Score | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON values, without the model."""
-        scores = {"calibration": self.calibration, "test": self.test}
+        s = self.score
         return {
-            "loss": self.loss,
-            "weight_bytes": list(self.weight_bytes),
-            **{
-                name: None if s is None else [s.count, s.same, s.right, s.lost, s.gained]
-                for name, s in scores.items()
-            },
+            "losses": self.losses,
+            "weight_bytes": self.weight_bytes,
+            "score": None if s is None else [s.count, s.same, s.right, s.lost, s.gained],
         }
 
     @staticmethod
     def of(document: Mapping[str, Any], model: bytes) -> Trial:
         """The trial of a document."""
-        calibration, test = (
-            None if document[name] is None else Score(*document[name]) for name in ("calibration", "test")
-        )
-        return Trial(document["loss"], tuple(document["weight_bytes"]), model, calibration, test)
-
-
-def before_softmax(graph: Graph) -> Graph:
-    """The graph with its outputs taken before a final Softmax, whose 256 steps hide small differences."""
-    producers = graph.producers()
-    outputs = []
-    for port in graph.outputs:
-        node = producers.get(port.tensor)
-        source = node.inputs[0] if node is not None and isinstance(node.op, ops.Softmax) else port.tensor
-        outputs.append(type(port)(source, port.name, port.real))
-    read = {port.tensor for port in outputs} | {name for node in graph.nodes for name in node.inputs}
-    nodes = [n for n in graph.nodes if not isinstance(n.op, ops.Softmax) or n.outputs[0] in read]
-    return graph.rebuilt(nodes, outputs=outputs)
-
-
-def class_outputs(graph: Graph, labelled: bool) -> tuple[bool, ...]:
-    """Per output, whether its last axis holds scores of classes: it comes from a Softmax, or it is the first
-    one and there are labels.
-    """
-    producers = graph.producers()
-    return tuple(
-        (isinstance(getattr(producers.get(port.tensor), "op", None), ops.Softmax) or (labelled and not i))
-        and bool(graph.tensors[port.tensor].shape)
-        for i, port in enumerate(graph.outputs)
-    )
+        weight_bytes = tuple(tuple(one) for one in document["weight_bytes"])
+        found = document["score"]
+        return Trial(tuple(document["losses"]), weight_bytes, None if found is None else Score(*found), model)
 
 
 def _log_softmax(scores: Float64) -> Float64:
@@ -203,29 +167,42 @@ def score(found: Array, part: Part, classes: bool) -> Score:
     )
 
 
-def try_level(task: Task, level: Recipe | Graph, whole: bool) -> tuple[Trial, str]:
-    """(what comes of a recipe, or of an integer graph made with one, who computed it). whole: with the model's file
-    and scores, not the loss alone.
+def try_work(task: Task, work: Work, progress: Progress | None = None) -> tuple[Trial, str]:
+    """(what comes of a piece of work, who computed it).
 
     Raises what quantize_graph and convert_graph raise.
     """
-    graph = (
-        level if isinstance(level, Graph) else quantize_graph(task.graph, task.ranges, level, task.samples)
-    )
-    session = load_nyb(convert_graph(before_softmax(graph), golden=False))
-    answers = run_batches(session, task.calibration.inputs)
-    losses = [
-        loss_of(wanted, found, classes)
-        for wanted, found, classes in zip(task.calibration.answers, answers, task.classes, strict=True)
-    ]
-    loss = round(math.fsum(losses) / LOSS_STEP)
-    weight_bytes = tuple(layer.weight_bytes for layer in session.layers())
-    if not whole:
-        return Trial(loss, weight_bytes), producer()
-    model = convert_graph(graph)
+    return (_build if work.fold is None else _measure)(task, work, progress), producer()
+
+
+def _build(task: Task, work: Work, progress: Progress | None) -> Trial:
+    """The model of a recipe."""
+    model = convert_graph(quantize_graph(task.graph, task.ranges, work.recipe, task.samples, progress))
     session = load_nyb(model)
-    calibration, test = (
-        None if part is None else score(run_batches(session, part.inputs)[0], part, task.classes[0])
-        for part in (task.calibration, task.test)
-    )
-    return Trial(loss, weight_bytes, model, calibration, test), producer()
+    test = task.test
+    found = None if test is None else score(run_batches(session, test.inputs)[0], test, task.classes[0])
+    return Trial((), (_weight_bytes(session),), found, model)
+
+
+def _measure(task: Task, work: Work, progress: Progress | None) -> Trial:
+    """Losses on a fold. One pass over the other samples solves all layers at all levels."""
+    assert work.fold is not None
+    samples, part = task.fold(work.fold)
+    graph, layers = quantize_levels(task.graph, task.ranges, work.recipe, work.others, samples, progress)
+    losses, weight_bytes, scores = [], [], []
+    for name, bits in (("", 0), *work.alone(task.graph)):
+        nodes = [
+            node.outputs[0] for node in task.graph.nodes if bits and has_weights(node) and node.name == name
+        ]
+        lowered = lower(graph, [layers[output, bits] for output in nodes])
+        session = load_nyb(convert_graph(before_softmax(lowered), golden=False))
+        answers = run_batches(session, part.inputs)
+        loss = math.fsum(map(loss_of, part.answers, answers, task.classes))
+        losses.append(round(loss / LOSS_STEP))
+        weight_bytes.append(_weight_bytes(session))
+        scores.append(score(answers[0], part, task.classes[0]))
+    return Trial(tuple(losses), tuple(weight_bytes), scores[0])
+
+
+def _weight_bytes(session: Session) -> tuple[int, ...]:
+    return tuple(layer.weight_bytes for layer in session.layers())

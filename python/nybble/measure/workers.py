@@ -11,12 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..convert import producer
-from ..graph import Graph
-from ..quantize.recipe import Recipe
-from .trial import Task, Trial, try_level
-
-#: A recipe or an integer graph, and whether the model's file and its scores are wanted too.
-Work = tuple[Recipe | Graph, bool]
+from ..quantize.apply import Progress
+from .task import Task
+from .trial import Trial, Work, try_work
 
 #: (position in the work, its result) as they are ready.
 Finished = Iterator[tuple[int, Trial]]
@@ -33,25 +30,25 @@ def _begin(task: Task) -> None:
 
 def _in_worker(work: Work) -> Trial:
     assert _task is not None
-    return try_level(_task, *work)[0]
+    return try_work(_task, work)[0]
 
 
 @contextmanager
 def workers(
-    task: Task, jobs: int = 1, dask: str | None = None
+    task: Task, jobs: int = 1, dask: str | None = None, progress: Progress | None = None
 ) -> Iterator[Callable[[Sequence[Work]], Finished]]:
     """A function that does work.
 
     jobs: processes of this machine; 1: this process. dask: address of a scheduler, whose workers have
     nybble of the same version installed (needs ``pip install nybble[dask]``).
 
-    The function raises what try_level raises.
+    progress: called with (layers done, of) where this process does the work. The function raises what try_work raises.
     """
     if dask is not None:
         with _cluster(task, dask) as run:
             yield run
     elif jobs == 1:
-        yield lambda work: ((i, try_level(task, *one)[0]) for i, one in enumerate(work))
+        yield lambda work: ((i, try_work(task, one, progress)[0]) for i, one in enumerate(work))
     else:
         with _processes(task, jobs) as run:
             yield run
@@ -85,7 +82,7 @@ def _cluster(task: Task, address: str) -> Iterator[Callable[[Sequence[Work]], Fi
 
         def run(work: Sequence[Work]) -> Finished:
             futures: dict[Any, int] = {
-                client.submit(try_level, everywhere, *one, pure=False): i for i, one in enumerate(work)
+                client.submit(try_work, everywhere, one, pure=False): i for i, one in enumerate(work)
             }
             for future, (trial, who) in distributed.as_completed(futures, with_results=True):
                 if who != producer():

@@ -92,7 +92,8 @@ def quantize_levels(
     samples: Sequence[Array] = (),
     progress: Progress | None = None,
 ) -> tuple[Graph, dict[tuple[str, int], LoweredLayer]]:
-    """(the graph of quantize_graph, every layer at ``others``, levels in bits, by its output and level).
+    """(the graph of quantize_graph, every layer at ``others``, levels in bits, by its output and level; not at that
+    which the recipe gives it).
 
     A layer at another level is solved in the network of the recipe, on what the layers before it pass
     on there: that network with this layer alone at another level (lower) is one replacement away.
@@ -136,6 +137,8 @@ def quantize_levels(
             if walk is not None:
                 problem = walk.problem(node, tensors)
             for level in others:
+                if level == bits[node.outputs[0]]:
+                    continue
                 constants: dict[str, Tensor] = {}
                 solution = _solution(problem, node, level, recipe, walk is not None)
                 other = _quantized_layer(graph, ChainMap(constants, tensors), new, level, solution)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model may take: bytes, time or points of accuracy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a model may take. kind: 'bytes' (of the file), 'weights' (bytes of the packed weights alone), 'latency'
+    (ns, of one invocation on this machine) or 'points' (hundredths of the calibration samples lost against
+    the float network). share: whether bytes are a part (0..1) of what the highest level takes.
+    """
+
+    kind: str
+    value: float
+    share: bool = False
+
+    @staticmethod
+    def parse(text: str) -> Budget:
+        """From 'bytes=50000', 'bytes=50%', 'weights=50%', 'latency=2ms' (ns, us, ms, s) or 'points=0.5'.
+
+        Raises ValueError.
+        """
+        kind, _, rest = text.partition("=")
+        match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%|ns|us|ms|s)?", rest.strip())
+        unit = match[2] if match else None
+        sized = unit in (None, "%")
+        fits = {"bytes": sized, "weights": sized, "latency": unit in _UNITS, "points": unit is None}
+        if match is None or not fits.get(kind, False):
+            raise ValueError(
+                f"expected a budget such as bytes=50000, bytes=50%, latency=2ms or points=0.5, found {text!r}"
+            )
+        value = float(match[1])
+        if kind == "latency":
+            return Budget(kind, value * _UNITS[str(unit)])
+        return Budget(kind, value / 100, True) if unit == "%" else Budget(kind, value)
+
+    def __str__(self) -> str:
+        if self.kind == "latency":
+            return f"latency={self.value / 1e6:g}ms"
+        return f"{self.kind}={self.value * 100:g}%" if self.share else f"{self.kind}={self.value:g}"
