@@ -37,11 +37,14 @@ from .parameters import (
 )
 from .recipe import Recipe, has_weights
 from .requantize_weights import SAFE_SUM
+from .solved import Solved, digest
 from .ties import tied
 from .walk import Walk, spread
 
 #: Called with (steps done, of).
 Progress = Callable[[int, int], None]
+
+_SOLVED = Solved()
 
 #: What networks that nybble quantizes itself mean, where an operator knows several references: ties
 #: up, once.
@@ -177,12 +180,15 @@ def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:
 
 def _solution(problem: LayerProblem, node: Node, bits: int, recipe: Recipe, known: bool) -> IntegerLayer:
     """A layer's integers by the recipe's method. known: whether the problem knows the layer's inputs."""
-    method = METHODS[recipe.method]
-    solve = method.solve if known or not method.moments else METHODS["nearest"].solve
+    method = recipe.method if known or not METHODS[recipe.method].moments else "nearest"
+    solve = METHODS[method].solve
     grid = _grid(bits, recipe.pair_safe)
-    if recipe.group is not None and _has_groups(node, bits):
-        return grouped(solve, problem, grid, bits, recipe.group)
-    return solve(problem, grid)
+    group = recipe.group if _has_groups(node, bits) else None
+
+    def solution() -> IntegerLayer:
+        return solve(problem, grid) if group is None else grouped(solve, problem, grid, bits, group)
+
+    return _SOLVED.recall(digest(problem, grid, bits, method, group), solution)
 
 
 def _has_groups(node: Node, bits: int) -> bool:
