@@ -87,9 +87,10 @@ def explore(
     """Find which level an application needs: 8, 4 or 2 bits, layer by layer.
 
     Each layer of the float MODEL (.onnx or .tflite) is lowered alone to each level and the loss measured on
-    the integer core. An exact search finds mixed levels for every size; candidates along the whole front, and
-    every uniform level, are quantized and run. The calibration samples decide, the test samples are only
-    reported on.
+    the integer core. An exact search finds mixed levels for every size; candidates along the whole front,
+    every uniform level, and every level for all but the first and the last layer are quantized and run; then
+    layers are tried once more around the best within the budget. The calibration samples decide, each half
+    answered by weights that were solved on the other; the test samples are only reported on.
 
     \b
     DIR gets report.html (one page, nothing else needed), front.png (with nybble[plot]), explore.json,

@@ -89,7 +89,7 @@ def explore(
     and that everything is decided by, test those that are only reported on. budget: see Budget.parse; with points,
     the smallest model that loses at most as many, otherwise the one of the least loss. recipe: everything but the
     bits of weights. levels: of weights. samples: how many of ``data`` trials are measured on, evenly taken; all
-    where it is None. candidates: how many selections of the front are measured. jobs: processes (a script that asks
+    where it is None. candidates: how many selections along the fronts are measured. jobs: processes (a script that asks
     for more than one guards its start with ``if __name__ == "__main__"``); dask: address of a Dask scheduler.
     results: directory from which an interrupted exploration goes on. progress: called with (what, done, of).
 

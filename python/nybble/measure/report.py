@@ -267,7 +267,8 @@ def html_report(found: Exploration) -> str:
     labels = "points lost: right answers fewer than the float network's, per 100 samples, with their paired 95 % interval"
     how = (
         f"Each candidate was quantized and run on the integer core. Loss: {loss_title(found)} on "
-        f"{found.float_calibration.count} calibration samples, by which everything was decided. "
+        f"{found.float_calibration.count} calibration samples, each half answered by weights that were solved on the "
+        "other, by which everything was decided. "
     )
     if found.float_test is not None:
         how += f"The {found.float_test.count} test samples were only reported on."
