@@ -155,7 +155,7 @@ def quantize(
     source: path or bytes of a float .onnx or .tflite network, or its graph. data: samples to
     calibrate on, float32 [N, ...] as the source takes them: an array, one per input (in order or by
     name), or the path of a .npz with ``x`` (or the inputs' names) and maybe ``y``. weights: bits of
-    weights, 8, 4 or 2; activations: 8, 4 or 2. recipe: bits layer by layer; it takes the place of weights
+    weights, 8, 4 or 2; activations: 16, 8, 4 or 2. recipe: bits layer by layer; it takes the place of weights
     and activations. test: samples to measure on, given as data is; the calibration samples
     themselves where it is None. labels: class numbers of the samples measured on. destination:
     where to write the model. progress: called with (steps done, of).

@@ -68,4 +68,11 @@ static inline int16_t nyb_finish_wide(int64_t acc, int32_t multiplier, int32_t s
                                               : (scaled > output->maximum ? output->maximum : scaled));
 }
 
+// Between the entries of a table of 513 for int16, which stand 128 steps apart: a straight line, rounded to
+// nearest, ties up.
+static inline int16_t nyb_interpolate(const int16_t *table, int32_t x) {
+    const int16_t *entry = table + 256 + (x >> 7);
+    return (int16_t)(entry[0] + (((entry[1] - entry[0]) * (x & 127) + 64) >> 7));
+}
+
 #endif

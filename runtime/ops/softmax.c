@@ -139,12 +139,6 @@ static void row(void *context, uint32_t index, uint32_t thread) {
     }
 }
 
-// Between the entries of a table; x in Q0.15, seven bits of it below a step.
-static int16_t interpolate(const int16_t *table, int32_t x) {
-    const int16_t *entry = table + 256 + (x >> 7);
-    return (int16_t)(entry[0] + (((entry[1] - entry[0]) * (x & 127) + 64) >> 7));
-}
-
 static int32_t to_int16(int64_t x) {
     return x < INT16_MIN ? INT16_MIN : (x > INT16_MAX ? INT16_MAX : (int32_t)x);
 }
@@ -161,14 +155,14 @@ static void wide_row(void *context, uint32_t index, uint32_t thread) {
     int32_t sum = 0; // Q16.15
     for (uint32_t i = 0; i < p->depth; i++) {
         const int64_t scaled = nyb_scale(x[i] - largest, p->multiplier, p->shift, (int32_t)1 << 30);
-        y[i] = interpolate(p->exp, to_int16(scaled + INT16_MAX));
+        y[i] = nyb_interpolate(p->exp, to_int16(scaled + INT16_MAX));
         sum += y[i];
     }
     // Only a hostile table makes a sum below 1.
     sum = sum < 1 ? 1 : sum;
     const uint32_t headroom = leading_zeros((uint32_t)sum);
     const int64_t normal = (((int64_t)sum << (headroom - 1)) + (1 << 13)) >> 14; // 2^16 to 2^17
-    const int32_t reciprocal = interpolate(p->reciprocal, to_int16(normal - (1 << 15) - (1 << 16)));
+    const int32_t reciprocal = nyb_interpolate(p->reciprocal, to_int16(normal - (1 << 15) - (1 << 16)));
     const uint32_t shift = 31 - headroom;
     const int64_t half = shift > 0 ? INT64_C(1) << (shift - 1) : 0;
     for (uint32_t i = 0; i < p->depth; i++) {

@@ -247,8 +247,32 @@ def test_what_has_no_form_in_16_bits_is_refused(name: str, tensor: Tensor, expec
 
 def test_a_function_without_a_form_in_16_bits_is_refused() -> None:
     x, y = wide("x", (4,)), wide("y", (4,))
+    with pytest.raises(ValueError, match="expected int8 for 'x', found int16"):
+        ops.Rsqrt().lower([x], [y])
     with pytest.raises(ValueError, match="expected 8 bits for 'x', found int16"):
-        ops.HardSwish().lower([x], [y])
+        ops.HardSwish().lower([x], [drawing.tensor("y", (4,), Quantization.per_tensor(0.1, 0))])
+
+
+FUNCTIONS = (
+    ops.HardSwish(),
+    ops.Affine(low=0.0),
+    ops.Affine(1 / 6, 0.5, 0.0, 1.0),
+    ops.RealFunction(ops.Function.GELU),
+    ops.RealFunction(ops.Function.ELU),
+    ops.Pointwise((ops.Step(ops.Logistic(), (0,)), ops.Step(ops.Mul(), (0, 1)))),
+)
+
+
+@pytest.mark.parametrize("op", FUNCTIONS, ids=str)
+def test_functions_lie_on_lines_between_every_128th_integer(op: Operator) -> None:
+    x, y = wide("x", EVERY.shape, 8 / 32768), wide("y", EVERY.shape, 8 / 32768)
+    [found] = op.integer([EVERY], [x], [y])
+    [true] = op.real([np.float32(x.scale) * EVERY.astype(np.float32)])
+    # Half a step at the ends of a line, half a step on it, and what bends in between.
+    assert np.abs(found - np.clip(true / y.scale, -32768, 32767)).max() <= 1.3 + 16 * isinstance(
+        op, ops.HardSwish | ops.Affine
+    )
+    assert_core_equals_meaning(op, [x], y, [EVERY])
 
 
 def test_files_that_contradict_16_bits_are_refused() -> None:
@@ -268,6 +292,8 @@ def test_files_that_contradict_16_bits_are_refused() -> None:
     graph = single(ops.Softmax(), [wide("x", (4,))], wide("y", (4,), 2.0**-15))
     assert_refused(graph, "two tables of 513 int16", reciprocals=np.zeros(512, np.int16))
     assert_refused(graph, "a shift from 1 to 62", shift=0)
+    graph = single(ops.HardSwish(), [wide("x", (4,))], wide("y", (4,)))
+    assert_refused(graph, "a table of 513 int16", table=np.zeros(512, np.int16))
     graph = single(ops.Quantize(), [wide("x", (4,))], wide("y", (4,)))
     assert_refused(graph, "a zero point within int8, 0 in int16", zero_point=1)
     assert_refused(graph, "shifts from 1 to 62", negative_shift=63)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nybble.graph import DType, Quantization, Rounding, Tensor
 from nybble.ops.fixedpoint import divide_by_pot, high_mul
-from nybble.ops.requantize import quantize_multiplier, requantize
+from nybble.ops.requantize import narrow_multiplier, quantize_multiplier, requantize
 from nybble.ops.threshold import equal_requantization
 
 EXTREMES = np.array(
@@ -54,6 +54,20 @@ def test_single_rounding_is_nearest_ties_up(acc: int, multiplier: int, shift: in
     exact = Fraction(acc * multiplier, 1 << shift)
     nearest = (exact + Fraction(1, 2)).__floor__()
     assert int(requantize(np.array(acc), multiplier, shift, Rounding.SINGLE)) == nearest
+
+
+@given(st.floats(1e-9, 0.4), st.integers(0, 60), st.integers(0, (1 << 60) - 1), st.integers(1, 31))
+def test_wide_accumulators_round_to_nearest(real: float, length: int, magnitude: int, bits: int) -> None:
+    acc = magnitude >> (60 - min(length, 62 - bits))
+    try:
+        m, s = narrow_multiplier(*quantize_multiplier(real), bits)
+    except ValueError:
+        return  # more than 2^(bits - 1)
+    assert m < 1 << bits
+    assert abs(Fraction(m, 1 << s) - Fraction(real)) <= Fraction(real) / (1 << (bits - 1))
+    for value in (acc, -acc):
+        nearest = (Fraction(value * m, 1 << s) + Fraction(1, 2)).__floor__()
+        assert int(requantize(np.array(value), m, s, Rounding.SINGLE)) == nearest
 
 
 @given(st.floats(1e-9, 1e6))

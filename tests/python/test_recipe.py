@@ -53,7 +53,7 @@ def test_a_file_for_people(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[Any, str]] = {
     "key": ({"weight": 4}, "unknown key 'weight'; there are weights, activations,"),
     "bits": ({"weights": 3}, "weights: expected weights of 8, 4 or 2 bits, found 3"),
-    "text": ({"activations": "4"}, "activations: expected activations of 8, 4 or 2 bits, found '4'"),
+    "text": ({"activations": "4"}, "activations: expected activations of 16, 8, 4 or 2 bits, found '4'"),
     "truth": ({"weights": True}, "found True"),
     "first": ({"first": 16}, "first: expected weights of"),
     "layer": ({"layers": {"a": 5}}, "layers: 'a': expected weights of"),
@@ -67,6 +67,14 @@ WRONG: dict[str, tuple[Any, str]] = {
     "override": ({"overrides": [{"nam": "a"}]}, r"overrides\[0\]: unknown key 'nam'; there are name, type,"),
     "its bits": ({"overrides": [{"name": "a", "weights": 7}]}, r"overrides\[0\]: weights: expected"),
     "nothing": ({"overrides": [{"name": "a"}]}, r"overrides\[0\]: expected weights, activations or "),
+    "mixed": (
+        {"overrides": [{"type": "Add", "activations": 16}]},
+        r"overrides\[0\]: activations: 16 bits are for all",
+    ),
+    "wide groups": (
+        {"activations": 16, "weights": 4, "group": 32},
+        "group: expected none beside activations of 16",
+    ),
     "pattern": ({"overrides": [{"name": 1, "weights": 4}]}, r"overrides\[0\]: name: expected a pattern"),
     "no recipe": ([4], "expected keys with values"),
 }

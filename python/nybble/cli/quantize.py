@@ -11,7 +11,7 @@ import click
 
 from ..quantize.calibration import CALIBRATIONS
 from ..quantize.methods import METHODS
-from ..quantize.recipe import GROUP_SIZES
+from ..quantize.recipe import ACTIVATION_BITS, GROUP_SIZES
 from .options import FILE, check_destination, force_option
 from .terminal import Column, count_text, print_table, printable, short_text, stages
 
@@ -49,8 +49,8 @@ _BITS = click.Choice(["8", "4", "2"])
 @click.option("--last", type=_BITS, help="Bits of the last layer's weights.")
 @click.option(
     "--activations",
-    type=_BITS,
-    help="Bits of the activations between the layers; 8 by default. Inputs and outputs keep 8.",
+    type=click.Choice([str(bits) for bits in ACTIVATION_BITS]),
+    help="Bits of the activations between the layers; 8 by default. Inputs and outputs keep 8, or have 16 as well.",
 )
 @click.option(
     "--calibration",
@@ -120,7 +120,7 @@ def quantize(
     """Quantize a float MODEL (.onnx or .tflite) to a .nyb model.
 
     Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits; 4 and 2 bits of
-    an activation are int8 in memory, of which 16 or 4 levels are used. The result is
+    an activation are int8 in memory, of which 16 or 4 levels are used; 16 bits are int16. The result is
     run on the integer core and compared with the float network: signal-to-noise ratio of each output,
     how often the largest element is the same one, and accuracy where there are labels.
 

@@ -171,8 +171,17 @@ def _abs(g: TfliteBuilder, op: TfliteOperator) -> None:
     g.emit(ops.Abs(), op.inputs, op.outputs, op.label)
 
 
+def _require_bytes(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """What nybble computes in 16 bits by its own rule is not what a reference does."""
+    if g.tensors[op.inputs[0]].dtype is DType.INT16:
+        raise Refusal(
+            "this function of 16 bits", "nybble quantize takes the float network that this one was made from"
+        )
+
+
 @_rule("HARD_SWISH")
 def _hard_swish(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_bytes(g, op)
     swish = ops.HardSwish(single_precision=_legacy(g, op))
     g.emit(swish, op.inputs, op.outputs, op.label)
 
@@ -188,11 +197,13 @@ def _sigmoid(g: TfliteBuilder, op: TfliteOperator) -> None:
 
 @_rule("RSQRT")
 def _rsqrt(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_bytes(g, op)
     g.emit(ops.Rsqrt(), op.inputs, op.outputs, op.label)
 
 
 @_rule("EXP", "LOG", "SQRT", "ELU", "GELU")
 def _real_function(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_bytes(g, op)
     function = ops.Function[op.label.split()[0]]
     if function is ops.Function.GELU and op.flag(0):
         function = ops.Function.GELU_TANH

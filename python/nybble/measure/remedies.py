@@ -187,7 +187,7 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
             yield f"the {count} costliest layers at 8 bits", with_layers(recipe, names[:count], 8)
     if names:
         for size in (64, 16):
-            if recipe.group is None or size < recipe.group:
+            if not recipe.wide and (recipe.group is None or size < recipe.group):
                 yield f"a factor for every {size} k", replace(recipe, group=size)
     for row in METHODS:
         if row != recipe.method:
@@ -195,7 +195,7 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
     if recipe.activations < 8:
         yield "activations at 8 bits", replace(recipe, activations=8, calibration=None)
     for row in CALIBRATIONS:
-        if row != (recipe.calibration or ("minmax" if recipe.activations == 8 else "mse")):
+        if row != (recipe.calibration or ("minmax" if recipe.activations >= 8 else "mse")):
             yield f"calibration {row}", replace(recipe, calibration=row)
     narrowest = min((one.weight_bits for one in costly), default=8)
     for bits in (4, 8):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Array, Tensor
+from ..graph import Array, DType, Tensor
 from .fixedpoint import Int64, divide_by_pot
 from .lookup import Lookup, domain
 from .requantize import quantize_multiplier
@@ -50,6 +50,10 @@ class HardSwish(Lookup):
     single_precision: bool = False
 
     def table(self, x: Tensor, y: Tensor) -> Array:
+        if x.dtype is DType.INT16:
+            [value] = self.real([np.float64(x.scale) * domain(x)])
+            nearest: Array = np.floor(value.astype(np.float64) / y.scale + 0.5)
+            return np.clip(nearest, y.lowest, y.highest)
         real = np.float32 if self.single_precision else np.float64
         fine_scale = real(1 / 128) * real(x.scale)
         output_multiplier, output_exponent = _multiplier16(float(fine_scale / real(y.scale)))

@@ -35,6 +35,7 @@ import numpy.typing as npt
 from ..graph import Array, DType, Lowered, Operator, Rounding, Tensor
 from . import fixedpoint
 from .exact import Float32, exact_sum, exp, log, round_away, rounded_once
+from .lookup import along
 from .requantize import quantize_multiplier, requantize, require_activations, require_reach
 
 _EXP, _LOG = rounded_once(exp), rounded_once(log)
@@ -62,14 +63,6 @@ def _wide_table(function: Callable[[Float32], Float32], low: float, high: float)
     last = round_away(function(np.array([high], np.float32)) * unit)
     table: npt.NDArray[np.int16] = np.clip(np.concatenate([moved, last]), -32768, 32767).astype(np.int16)
     return table
-
-
-def _along(table: npt.NDArray[np.int16], x: Array) -> Array:
-    """The table at x from -32768 to 32767, on straight lines of 128 steps."""
-    wide = table.astype(np.int64)
-    entry = 256 + (x >> 7)
-    result: Array = wide[entry] + (((wide[entry + 1] - wide[entry]) * (x & 127) + 64) >> 7)
-    return result
 
 
 @cache
@@ -133,11 +126,11 @@ class Softmax(Operator):
         distance = requantize(
             x - x.max(axis=-1, keepdims=True), *self._wide_multiplier(tensor), Rounding.DOUBLE
         )
-        e = _along(_exponentials(), np.clip(distance + 32767, -32768, 32767))
+        e = along(_exponentials(), np.clip(distance + 32767, -32768, 32767))
         total = e.sum(axis=-1, keepdims=True)
         headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)  # leading zeros of 32 bits
         normal = ((total << (headroom - 1)) + (1 << 13)) >> 14
-        reciprocal = _along(_reciprocals(), np.clip(normal - (1 << 15) - (1 << 16), -32768, 32767))
+        reciprocal = along(_reciprocals(), np.clip(normal - (1 << 15) - (1 << 16), -32768, 32767))
         shift = 31 - headroom
         y = (e * reciprocal + (np.int64(1) << (shift - 1))) >> shift
         result: Array = np.clip(y, 0, 32767).astype(np.int16)

@@ -51,9 +51,9 @@ _SOLVED = Solved()
 _OWN = {"rounding": Rounding.SINGLE, "single_precision": False, "legacy": False}
 
 
-def own_rounding(op: Operator) -> Operator:
-    """An operator with nybble's own rounding."""
-    if isinstance(op, ops.AveragePool2d):
+def own_rounding(op: Operator, wide: bool = False) -> Operator:
+    """An operator with nybble's own rounding; wide: on int16, whose averages round away from zero."""
+    if isinstance(op, ops.AveragePool2d) and not wide:
         return replace(op, rounding=AverageRounding.UP)
     known = {field.name for field in fields(op)}
     return replace(op, **{name: value for name, value in _OWN.items() if name in known})
@@ -69,7 +69,7 @@ def quantize_graph(
     """The integer graph of a float one.
 
     graph: prepared (passes.prepare_float, ties.separate_given). ranges: of every activation
-    (observe). Activations become int8, or 4 or 2 bits of one, with one scale and zero point each, operators that
+    (observe). Activations become int8, 4 or 2 bits of one, or int16, with one scale and zero point each, operators that
     cannot rescale sharing theirs; weights by the recipe's method, with one scale per output channel; biases int32.
     Inputs and outputs stay float32 to the user. samples: per input float32 [N, *shape], for methods that look at the
     layers' inputs. progress: called after every operator.
@@ -104,7 +104,7 @@ def quantize_levels(
     bits = recipe.bits(graph)
     lowered: dict[tuple[str, int], LoweredLayer] = {}
     method = METHODS[recipe.method]
-    groups, fixed = tied(graph)
+    groups, fixed = tied(graph, recipe.wide)
     together: dict[str, Range] = {}
     for name, group in groups.items():
         data = graph.tensors[name].data
@@ -125,15 +125,16 @@ def quantize_levels(
 
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}
+    dtype = DType.INT16 if recipe.wide else DType.INT8
     for name, tensor in graph.tensors.items():
         if name in groups and name not in weights_and_biases:
-            tensors[name] = _as_int8(tensor, parameters[groups[name]])
+            tensors[name] = _as_integers(tensor, parameters[groups[name]], dtype)
         else:
             tensors[name] = tensor
     walk = _walk(graph, samples, tensors) if method.moments and samples else None
     nodes = []
     for done, node in enumerate(graph.nodes):
-        new = replace(node, op=own_rounding(node.op))
+        new = replace(node, op=own_rounding(node.op, recipe.wide))
         if has_weights(node):
             weights, bias = _constants(graph, node)
             problem = LayerProblem.of_weights(weights, bias)
@@ -212,9 +213,9 @@ def _constants(graph: Graph, node: Node) -> tuple[Float64, Float64]:
     return weights, bias.reshape(weights.shape[:2])
 
 
-def _as_int8(tensor: Tensor, quantization: Quantization) -> Tensor:
-    data = None if tensor.data is None else quantized(tensor.data, quantization, DType.INT8)
-    return replace(tensor, dtype=DType.INT8, quantization=quantization, data=data)
+def _as_integers(tensor: Tensor, quantization: Quantization, dtype: DType) -> Tensor:
+    data = None if tensor.data is None else quantized(tensor.data, quantization, dtype)
+    return replace(tensor, dtype=dtype, quantization=quantization, data=data)
 
 
 def _quantized_layer(

@@ -35,4 +35,5 @@ def observe(graph: Graph, samples: Sequence[Array], recipe: Recipe | None = None
             if not np.all(np.isfinite(array)):
                 raise QuantizationError(f"{graph.name}: {name!r} is not finite on one of the samples")
             watched[name].update(array)
-    return {name: one.range(bits[name], recipe.symmetric) for name, one in watched.items()}
+    symmetric = recipe.symmetric or recipe.wide
+    return {name: one.range(bits[name], symmetric) for name, one in watched.items()}

@@ -35,11 +35,12 @@ class Range(NamedTuple):
 
 
 def activation_parameters(seen: Range, bits: int = 8, symmetric: bool = False) -> Quantization:
-    """int8, or ``bits`` bits of it, for the range, extended to hold zero, which gets an integer of its own: 0 where
-    ``symmetric``.
+    """int8, ``bits`` bits of it, or int16 for the range, extended to hold zero, which gets an integer of its own: 0
+    where ``symmetric``, and in int16.
     """
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
-    held = None if bits == 8 else bits
+    held = None if bits >= 8 else bits
+    symmetric = symmetric or bits == 16
     half = 1 << (bits - 1)
     scale = float(np.float32(max(-low, high) / (half - 1) if symmetric else (high - low) / (2 * half - 1)))
     if scale == 0:

@@ -17,7 +17,7 @@ from .methods import METHODS
 from .ties import given, tied
 
 WEIGHT_BITS = (8, 4, 2)
-ACTIVATION_BITS = (8, 4, 2)
+ACTIVATION_BITS = (16, 8, 4, 2)
 #: k that may share a factor: whole steps of the packed layout for every number of bits.
 GROUP_SIZES = (16, 32, 64, 128)
 
@@ -45,19 +45,20 @@ class Override:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bits of weights (8, 4 or 2) and activations (8, 4 or 2), and how both are found.
+    """Bits of weights (8, 4 or 2) and activations (16, 8, 4 or 2), and how both are found.
 
     first, last: bits of the weights of the first and the last layer, which suffer most from few bits. layers: bits of
     weights by the names of nodes; they go before all others. overrides: for operators by name and type, later ones
     before earlier ones. group: this many k (16, 32, 64 or 128) share a factor of their own, in 4-bit and 2-bit weights
     of convolutions and fully connected layers; None: one scale per channel.
-    calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 8 bits,
-    mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
+    calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 16 and
+    8 bits, mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
     method: how weights become integers, a row of methods.METHODS. pair_safe: neighbouring 8-bit weights of at most
     128 together, for kernels with 16-bit sums.
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
-    what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits.
+    what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits. 16 bits are for all of a network,
+    inputs and outputs too, always symmetric, and without group.
 
     Raises ValueError for values that are not allowed.
     """
@@ -96,8 +97,20 @@ class Recipe:
         _check_row("method", self.method, METHODS)
         if not isinstance(self.pair_safe, bool):
             raise ValueError(f"pair_safe: expected true or false, found {self.pair_safe!r}")
+        if self.wide and self.group is not None:
+            raise ValueError(f"group: expected none beside activations of 16 bits, found {self.group!r}")
         for i, one in enumerate(self.overrides):
             _check_override(f"overrides[{i}]", one)
+            if one.activations is not None and (one.activations == 16) != self.wide:
+                raise ValueError(
+                    f"overrides[{i}]: activations: 16 bits are for all of a network, found {one.activations} beside "
+                    f"{self.activations}"
+                )
+
+    @property
+    def wide(self) -> bool:
+        """Whether activations are int16."""
+        return self.activations == 16
 
     def bits(self, graph: Graph) -> dict[str, int]:
         """Bits of every layer's weights, by its output tensor. ValueError where ``layers`` or an override names no such
@@ -121,6 +134,8 @@ class Recipe:
         """Bits of every float32 tensor's integers, by name; tensors that share a scale have the most of any's."""
         chosen = self._overridden(graph.nodes, lambda one: one.activations)
         groups, fixed = tied(graph)
+        if self.wide:
+            return dict.fromkeys(groups, 16)
         most = dict.fromkeys(groups.values(), 0)
         written = graph.producers()
         for name, group in groups.items():
@@ -137,7 +152,7 @@ class Recipe:
         """The calibration of every float32 tensor, by name."""
         chosen = self._overridden(graph.nodes, lambda one: one.calibration)
         standard = {
-            name: "minmax" if bits == 8 else "mse" for name, bits in self.activation_bits(graph).items()
+            name: "minmax" if bits >= 8 else "mse" for name, bits in self.activation_bits(graph).items()
         }
         return {name: chosen.get(name, self.calibration or row) for name, row in standard.items()}
 

@@ -29,8 +29,10 @@ _ONE_INPUT = (
 _SEVERAL_INPUTS = (ops.Concat, ops.Pack, ops.Maximum, ops.Minimum)
 
 
-def given(op: Operator) -> Quantization | None:
-    """The quantization that an operator's output always has, where the operator decides it."""
+def given(op: Operator, wide: bool = False) -> Quantization | None:
+    """The quantization that an operator's output always has, where the operator decides it; wide: in int16."""
+    if wide and isinstance(op, ops.Softmax | ops.Logistic | ops.Tanh):
+        return Quantization.per_tensor(2.0**-15, 0)
     if isinstance(op, ops.Softmax):
         return Quantization.per_tensor(1 / 256, -128)
     if isinstance(op, ops.Logistic | ops.Tanh):
@@ -39,11 +41,11 @@ def given(op: Operator) -> Quantization | None:
     return None
 
 
-def _given_tensors(graph: Graph) -> dict[str, Quantization]:
+def _given_tensors(graph: Graph, wide: bool = False) -> dict[str, Quantization]:
     """Tensors that hold nothing but the values of one operator with a given quantization."""
     found: dict[str, Quantization] = {}
     for node in graph.nodes:
-        quantization = given(node.op)
+        quantization = given(node.op, wide)
         if isinstance(node.op, _ONE_INPUT):
             quantization = found.get(node.inputs[0])
         elif isinstance(node.op, _SEVERAL_INPUTS):
@@ -119,9 +121,9 @@ def shared_scales(graph: Graph, ranges: Mapping[str, Range]) -> tuple[SharedScal
     return tuple(found)
 
 
-def tied(graph: Graph) -> tuple[dict[str, str], dict[str, Quantization]]:
+def tied(graph: Graph, wide: bool = False) -> tuple[dict[str, str], dict[str, Quantization]]:
     """(for every float32 tensor the name of its group, the quantizations of groups that have a
-    given one).
+    given one). wide: in int16.
     """
     leader = {name: name for name, tensor in graph.tensors.items() if tensor.dtype is DType.FLOAT32}
 
@@ -136,5 +138,5 @@ def tied(graph: Graph) -> tuple[dict[str, str], dict[str, Quantization]]:
             for name in members[1:]:
                 leader[find(name)] = find(members[0])
     groups = {name: find(name) for name in leader}
-    fixed = {groups[name]: q for name, q in _given_tensors(graph).items() if name in groups}
+    fixed = {groups[name]: q for name, q in _given_tensors(graph, wide).items() if name in groups}
     return groups, fixed

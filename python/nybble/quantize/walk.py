@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import ops
-from ..graph import Array, Graph, Node, Port, Tensor, evaluate_batches, peak_bytes
+from ..graph import Array, DType, Graph, Node, Port, QuantizationError, Tensor, evaluate_batches, peak_bytes
 from ..ops.activation import Activation
 from ..ops.requantize import finish, requantize
 from .layer import Float64, LayerProblem, Moments, by_group, by_position, input_rows, wanted_step
@@ -19,6 +19,8 @@ from .recipe import has_weights
 _ROW_ELEMENTS = 1 << 20
 #: Bytes of the samples that the float network runs at a time.
 _BATCH_BYTES = 16 << 20
+#: Steps of int16 that are one for a layer's moments.
+_COARSE = 128
 #: Bytes that both networks' values may take; more samples than fit are not looked at.
 MEMORY = 512 << 20
 
@@ -64,10 +66,14 @@ class Walk:
         moments = Moments(groups, outputs, depth, wanted_step(wanted))
         for part in self._parts(node, groups * depth):
             centred = _images(node, self._integer[node.inputs[0]][part].astype(np.float64) - x.zero_point)
+            if x.dtype is DType.INT16:
+                # Moments are exact for integers of 9 bits.
+                centred = np.floor(centred / _COARSE + 0.5)
             rows = input_rows(node.op, centred, depth)
             moments.add(rows, by_position(wanted[part].astype(np.float64), groups))
         bias = np.zeros((groups, outputs)) if not rest or rest[0] is None else rest[0].astype(np.float64)
-        return moments.problem(shaped, bias.reshape(groups, outputs), x.scale)
+        step = x.scale * (_COARSE if x.dtype is DType.INT16 else 1)
+        return moments.problem(shaped, bias.reshape(groups, outputs), step)
 
     def _owed(self, node: Node, tensors: Mapping[str, Tensor]) -> Array | None:
         """What a sum that alone reads the layer misses so far, its other summand being done: the layer, whose inputs
@@ -140,7 +146,11 @@ class Walk:
                 self._integer[n][i] if n in self._integer else t.data
                 for n, t in zip(names, inputs, strict=True)
             ]
-            each.append(integer.op.integer([array for array in data if array is not None], inputs, outputs))
+            given = [array for array in data if array is not None]
+            try:
+                each.append(integer.op.integer(given, inputs, outputs))
+            except ValueError as error:
+                raise QuantizationError(f"{integer.label}: {error}") from error
         return [np.stack(parts) for parts in zip(*each, strict=True)]
 
 
