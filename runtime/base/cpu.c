@@ -8,6 +8,7 @@ const nyb_cpu_feature nyb_cpu_features[] = {
     {"avxvnni", NYB_CPU_AVXVNNI},
     {"avx512vnni", NYB_CPU_AVX512VNNI},
     {"avx512vbmi", NYB_CPU_AVX512VBMI},
+    {"amx", NYB_CPU_AMX},
     {"armv6simd", NYB_CPU_ARMV6_SIMD},
     {"neon", NYB_CPU_NEON},
     {"dotprod", NYB_CPU_DOTPROD},

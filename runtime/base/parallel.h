@@ -13,6 +13,9 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
 // Nanoseconds that so many multiply-accumulates take at best in a kernel that needs these CPU features. Only
 // the order of magnitude counts.
 static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
+    if (needs & NYB_CPU_AMX) {
+        return macs / 512;
+    }
     if (needs & (NYB_CPU_AVX512VNNI | NYB_CPU_AVXVNNI)) {
         return macs / 128;
     }

@@ -64,6 +64,7 @@ enum {
     NYB_CPU_AVX512VNNI = 1u << 1, // with AVX-512 F, BW, VL
     NYB_CPU_AVXVNNI = 1u << 2,
     NYB_CPU_AVX512VBMI = 1u << 3, // with AVX-512 F, BW, VL
+    NYB_CPU_AMX = 1u << 4,        // tiles of int8, with AVX512VNNI
     NYB_CPU_NEON = 1u << 8,
     NYB_CPU_DOTPROD = 1u << 9,
     NYB_CPU_I8MM = 1u << 10,

@@ -16,6 +16,20 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+
+// Whether the CPU has tiles of int8 and the system lets this process use them, which it must ask for. Numbers
+// are those of the kernel's user ABI (asm/prctl.h: ARCH_REQ_XCOMP_PERM; XTILEDATA), which old headers lack.
+static bool amx_granted(void) {
+    unsigned int a, b, c, d;
+    const unsigned int needed = 3u << 24; // AMX-TILE, AMX-INT8
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & needed) == needed &&
+           syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+}
+#else
+static bool amx_granted(void) { return false; }
+#endif
 
 uint32_t nyb_cpu_detect(void) {
     uint32_t cpu = 0;
@@ -33,6 +47,7 @@ uint32_t nyb_cpu_detect(void) {
         __builtin_cpu_supports("avx512vl")) {
         cpu |= __builtin_cpu_supports("avx512vnni") ? NYB_CPU_AVX512VNNI : 0;
         cpu |= __builtin_cpu_supports("avx512vbmi") ? NYB_CPU_AVX512VBMI : 0;
+        cpu |= (cpu & NYB_CPU_AVX512VNNI) && amx_granted() ? NYB_CPU_AMX : 0;
     }
 #elif defined(__aarch64__)
     cpu |= NYB_CPU_NEON;

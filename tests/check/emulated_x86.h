@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The intrinsics of AVX-VNNI and AVX-512 that the kernels use, in plain C, so that those kernels can be
+// The intrinsics of AVX-VNNI, AVX-512 and AMX that the kernels use, in plain C, so that those kernels can be
 // proven on a CPU that has only AVX2: a build with NYB_EMULATE includes this file before everything else.
 // Each does what Intel's Intrinsics Guide says of the instruction; what it leaves undefined is filled with a
 // pattern.
@@ -92,6 +92,8 @@ EMULATED __m512i emulated_insert_half(__m512i x, __m256i y, int at) {
     r.half[at & 1] = y;
     return r.v;
 }
+EMULATED __m512i emulated_broadcast_quarter(__m128i x) { return (emulated_lanes){.quarter = {x, x, x, x}}.v; }
+#define _mm512_broadcast_i32x4 emulated_broadcast_quarter
 #define _mm512_castsi256_si512 emulated_widen
 #define _mm512_inserti64x4 emulated_insert_half
 #define _mm512_castsi512_si256(x) (((emulated_lanes){(x)}).half[0])
@@ -165,6 +167,7 @@ EMULATED_2(max_epi32, i32, 16, a.i32[i] > b.i32[i] ? a.i32[i] : b.i32[i])
 
 // Shifts; from the width of a lane on they leave 0, or the sign.
 EMULATED_SHIFT(slli_epi32, u32, 16, n > 31 ? 0 : a.u32[i] << n)
+EMULATED_SHIFT(srli_epi32, u32, 16, n > 31 ? 0 : a.u32[i] >> n)
 EMULATED_SHIFT(srli_epi64, u64, 8, n > 63 ? 0 : a.u64[i] >> n)
 EMULATED_SHIFT(srai_epi32, i32, 16, a.i32[i] >> (n > 31 ? 31 : n))
 EMULATED_SHIFT(srai_epi64, i64, 8, a.i64[i] >> (n > 63 ? 63 : n))
@@ -172,6 +175,7 @@ EMULATED_2(sllv_epi64, u64, 8, b.u64[i] > 63 ? 0 : a.u64[i] << b.u64[i])
 EMULATED_2(srav_epi32, i32, 16, a.i32[i] >> (b.u32[i] > 31 ? 31 : b.u32[i]))
 EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 #define _mm512_slli_epi32 emulated_slli_epi32
+#define _mm512_srli_epi32 emulated_srli_epi32
 #define _mm512_srli_epi64 emulated_srli_epi64
 #define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_srai_epi64 emulated_srai_epi64
@@ -186,6 +190,8 @@ EMULATED_2(packs_epi32, i16, 32,
            (int16_t)emulated_saturate((i % 8 < 4 ? a : b).i32[i / 8 * 4 + i % 4], INT16_MIN, INT16_MAX))
 EMULATED_2(packs_epi16, i8, 64,
            (int8_t)emulated_saturate((i % 16 < 8 ? a : b).i16[i / 16 * 8 + i % 8], INT8_MIN, INT8_MAX))
+EMULATED_2(shuffle_epi8, i8, 64, b.i8[i] < 0 ? 0 : a.i8[i / 16 * 16 + (b.i8[i] & 15)])
+#define _mm512_shuffle_epi8 emulated_shuffle_epi8
 #define _mm512_unpacklo_epi8 emulated_unpacklo_epi8
 #define _mm512_unpackhi_epi8 emulated_unpackhi_epi8
 #define _mm512_packs_epi32 emulated_packs_epi32
@@ -282,5 +288,61 @@ EMULATED __m256i emulated_dpbusd_half(__m256i sum, __m256i x, __m256i y) {
 #define _mm512_dpwssd_epi32 emulated_dpwssd
 #define _mm256_dpbusd_epi32 emulated_dpbusd_half
 #define _mm256_dpbusd_avx_epi32 emulated_dpbusd_half
+
+// Tiles of up to 16 rows of 64 bytes, as configured. A CPU refuses products of tiles that do not fit.
+typedef struct emulated_tile {
+    int8_t i8[16][64];
+} emulated_tile;
+typedef struct emulated_tiles {
+    emulated_tile tile[8];
+    uint8_t palette, start_row, reserved[14];
+    uint16_t bytes[16];
+    uint8_t rows[16];
+} emulated_tiles;
+static _Thread_local emulated_tiles emulated_amx __attribute__((unused));
+
+EMULATED void emulated_loadconfig(const void *config) {
+    memset(&emulated_amx, 0, sizeof emulated_amx);
+    memcpy(&emulated_amx.palette, config, 64);
+}
+EMULATED void emulated_release(void) { memset(&emulated_amx, 0, sizeof emulated_amx); }
+EMULATED void emulated_loadd(int tile, const void *from, size_t stride) {
+    if (emulated_amx.palette != 1)
+        __builtin_trap();
+    memset(&emulated_amx.tile[tile], 0, sizeof emulated_amx.tile[tile]);
+    for (size_t i = 0; i < emulated_amx.rows[tile]; i++)
+        memcpy(emulated_amx.tile[tile].i8[i], (const int8_t *)from + i * stride, emulated_amx.bytes[tile]);
+}
+EMULATED void emulated_stored(int tile, void *to, size_t stride) {
+    if (emulated_amx.palette != 1)
+        __builtin_trap();
+    for (size_t i = 0; i < emulated_amx.rows[tile]; i++)
+        memcpy((int8_t *)to + i * stride, emulated_amx.tile[tile].i8[i], emulated_amx.bytes[tile]);
+}
+EMULATED void emulated_dpbssd(int sums, int x, int y) {
+    const emulated_tiles *t = &emulated_amx;
+    if (t->palette != 1 || t->rows[sums] != t->rows[x] || t->bytes[sums] != t->bytes[y] ||
+        t->bytes[x] != 4 * t->rows[y])
+        __builtin_trap();
+    for (int i = 0; i < t->rows[sums]; i++) {
+        for (int j = 0; j < t->bytes[sums] / 4; j++) {
+            uint32_t sum;
+            memcpy(&sum, &t->tile[sums].i8[i][4 * j], 4);
+            for (int k = 0; k < t->bytes[x]; k++)
+                sum += (uint32_t)(t->tile[x].i8[i][k] * t->tile[y].i8[k / 4][4 * j + k % 4]);
+            memcpy(&emulated_amx.tile[sums].i8[i][4 * j], &sum, 4);
+        }
+    }
+}
+#undef _tile_loadconfig
+#undef _tile_release
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbssd
+#define _tile_loadconfig emulated_loadconfig
+#define _tile_release emulated_release
+#define _tile_loadd emulated_loadd
+#define _tile_stored emulated_stored
+#define _tile_dpbssd emulated_dpbssd
 
 #endif

@@ -35,6 +35,8 @@ typedef struct gemm_case {
     nyb_gemm_args args;
     const int8_t *a;      // the activations before they took the row's form
     size_t a_stride;      // activations from a row to the next
+    uint32_t a_line;      // rows that are as far apart
+    size_t a_jump;        // activations from one such line to the next, beyond its rows
     size_t a_pitch;       // and from a stretch of a row to the next
     const int32_t *plain; // [columns][depth], the weights before packing
     check_output output;
@@ -51,6 +53,10 @@ static uint32_t scale_groups(const gemm_case *g) {
     return (g->args.depth + g->args.scale_group - 1) / g->args.scale_group;
 }
 
+static size_t row_start(const gemm_case *g, uint32_t i) {
+    return i * g->a_stride + i / g->a_line * g->a_jump;
+}
+
 // The accumulator of c[i][j] by the definition in gemm.h but for bias[j].
 static int32_t sum(const void *context, uint32_t i, uint32_t j) {
     const gemm_case *g = context;
@@ -58,7 +64,7 @@ static int32_t sum(const void *context, uint32_t i, uint32_t j) {
     const uint32_t nr = g->row->nr;
     int32_t total = args->row_bias != NULL ? args->row_bias[i] : 0;
     for (uint32_t k = 0; k < args->depth; k++) {
-        const size_t at = i * g->a_stride + k / args->segment * g->a_pitch + k % args->segment;
+        const size_t at = row_start(g, i) + k / args->segment * g->a_pitch + k % args->segment;
         int32_t product = g->a[at] * g->plain[(size_t)j * args->depth + k];
         if (args->scale_group > 0) {
             const size_t group = (size_t)(j / nr) * scale_groups(g) + k / args->scale_group;
@@ -104,10 +110,13 @@ static void draw_activations(check *c, gemm_case *g, check_pattern pattern, chec
         break;
     }
     g->a_stride = (g->a_stride + align - 1) / align * align;
+    // One line, short ones, or long ones that the last row may break off.
+    g->a_line = 1 + check_below(c, check_below(c, 2) ? 8 : 2 * args->rows + 1);
+    g->a_jump = check_below(c, 2) ? check_below(c, 64) / align * align : 0;
     g->a_pitch = (args->segment + check_below(c, 20) + align - 1) / align * align;
     const size_t padded = (args->segment + step - 1) / step * step;
     const size_t count =
-        args->rows > 0 ? (args->rows - 1) * g->a_stride + (args->segments - 1) * g->a_pitch + padded : 0;
+        args->rows > 0 ? row_start(g, args->rows - 1) + (args->segments - 1) * g->a_pitch + padded : 0;
     int32_t *values = check_memory_place(&memory_draws, count * sizeof(int32_t), place);
     int8_t *a = check_memory_place(&memory_int8, count, place);
     uint8_t *formed = check_memory_place(&memory_a, count * form->element, place);
@@ -118,7 +127,7 @@ static void draw_activations(check *c, gemm_case *g, check_pattern pattern, chec
     }
     form->stage(formed, a, count, count);
     for (uint32_t i = 0; i < args->rows; i++) {
-        rows[i] = formed + i * g->a_stride * form->element;
+        rows[i] = formed + row_start(g, i) * form->element;
     }
     args->a = rows;
     args->pitch = g->a_pitch * form->element;
@@ -238,10 +247,11 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     args->c = o->c;
     args->c_stride = o->c_stride;
     check_begin(c,
-                "case %u: %u x %u x %u, a %s (stride %zu, %u segments), weights %s, scale group %u, %s, "
+                "case %u: %u x %u x %u, a %s (stride %zu, jump of %zu every %u rows, %u segments), "
+                "weights %s, scale group %u, %s, "
                 "shifts %s, nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
                 c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a], g->a_stride,
-                args->segments, check_pattern_names[shape.w], args->scale_group,
+                g->a_jump, g->a_line, args->segments, check_pattern_names[shape.w], args->scale_group,
                 args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
                 args->output.nudge, args->output.zero_point, args->output.minimum, args->output.maximum,
                 args->c_stride, check_place_names[place]);
@@ -253,7 +263,7 @@ static void run_scalar(const gemm_case *g, const nyb_gemm_variant *scalar) {
     const uint8_t **rows =
         check_memory_place(&memory_scalar_rows, args.rows * sizeof(uint8_t *), CHECK_GUARD_BEHIND);
     for (uint32_t i = 0; i < args.rows; i++) {
-        rows[i] = (const uint8_t *)g->a + i * g->a_stride;
+        rows[i] = (const uint8_t *)g->a + row_start(g, i);
     }
     args.a = rows;
     args.pitch = g->a_pitch;

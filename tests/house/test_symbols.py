@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNTIME = ROOT / "runtime"
 CORE = ("base", "kernels", "model", "ops", "session")
 LIBC = {"memcpy", "memset", "memmove", "memcmp"}
-ISA = re.compile(r"_(avx2|avxvnni|avx512vnni|avx512vbmi|neon|dotprod|i8mm|armv6simd)$")
+ISA = re.compile(r"_(avx2|avxvnni|avx512vnni|avx512vbmi|amx|neon|dotprod|i8mm|armv6simd)$")
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 

@@ -5,24 +5,12 @@
 //
 // A tile is up to 12 rows and two registers of columns. The sums of some tiles go through memory to the
 // epilogue, which is one function for all. One row alone takes 64 columns at once.
-#include "base/packed.h"
-#include "kernels/epilogue_avx512.h"
-#include "kernels/gemm/gemm.h"
-#include "kernels/unroll.h"
+#include "kernels/gemm/gemm_avx512.h"
 
-enum { LANES = 16, TILE_ROWS = 12, TILE_VECTORS = 2, SUMS = 96, ROW_VECTORS = 4 };
+enum { TILE_ROWS = 12, SUMS = 96, ROW_VECTORS = 4 };
 
 // Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31.
 enum { DEPTH_MAX = 65536 };
-
-// What all rows of neighbouring columns share.
-typedef struct strip {
-    const uint8_t *panel[2 * TILE_VECTORS];
-    uint32_t columns;
-    __m512i start[TILE_VECTORS]; // of the sums
-    nyb_scale16 scale[TILE_VECTORS];
-    nyb_narrow64 narrow;
-} strip;
 
 NYB_INLINE int32_t load32(const uint8_t *p) {
     int32_t value;
@@ -30,11 +18,7 @@ NYB_INLINE int32_t load32(const uint8_t *p) {
     return value;
 }
 
-// Two panels' bytes, and of them plane p: 4 and 2 bits at the top of the byte, 16 or 64 times their value.
-NYB_INLINE __m512i load_panels(const uint8_t *low, const uint8_t *high) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(nyb_load256(low)), nyb_load256(high), 1);
-}
-
+// Plane p of bytes: 4 and 2 bits at the top of the byte, 16 or 64 times their value.
 NYB_INLINE __m512i plane(__m512i x, const uint32_t bits, const int p) {
     const int up = 8 - (int)bits * (p + 1);
     return _mm512_and_si512(up ? _mm512_slli_epi32(x, (unsigned)up) : x,
@@ -42,14 +26,14 @@ NYB_INLINE __m512i plane(__m512i x, const uint32_t bits, const int p) {
 }
 
 // sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it.
-NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_t *const *a, uint32_t count,
-                     __m512i *sums, const int rows, const int vectors, const uint32_t bits) {
+NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
+                     uint32_t count, __m512i *sums, const int rows, const int vectors, const uint32_t bits) {
     const int planes = (int)(8 / bits);
     const size_t step = 4 * (size_t)planes;
     const size_t stretch = step * nyb_packed_steps(args->segment, bits, 4);
     const __m512i flip = _mm512_set1_epi8(INT8_MIN);
     size_t w = 0;
-    __m512i c[TILE_ROWS][TILE_VECTORS];
+    __m512i c[TILE_ROWS][NYB_STRIP_VECTORS];
     NYB_EACH (i, rows) {
         NYB_EACH (v, vectors) {
             c[i][v] = bits == 8 ? strip->start[v] : _mm512_setzero_si512();
@@ -61,12 +45,12 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_
             row[i] = a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
         }
         for (size_t at = 0; at < stretch; w += 32) {
-            __m512i x[TILE_VECTORS];
+            __m512i x[NYB_STRIP_VECTORS];
             NYB_EACH (v, vectors) {
-                x[v] = load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
+                x[v] = nyb_load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
             }
             NYB_EACH (p, planes) {
-                __m512i y[TILE_VECTORS];
+                __m512i y[NYB_STRIP_VECTORS];
                 NYB_EACH (v, vectors) {
                     y[v] = bits == 8 ? x[v] : plane(x[v], bits, p);
                 }
@@ -88,70 +72,8 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const strip *strip, const uint8_
     }
 }
 
-// Four rows of sums, `stride` registers from row to row -> four rows of `columns` results.
-NYB_INLINE void finish4(const nyb_gemm_args *args, const nyb_scale16 *scale, const nyb_narrow64 *narrow,
-                        const __m512i *sums, size_t stride, int8_t *c, size_t c_stride, uint32_t columns,
-                        const nyb_scaling scaling) {
-    __m512i x[4];
-    NYB_EACH (j, 4) {
-        x[j] = nyb_scale16_apply(scale, sums[(size_t)j * stride], scaling, &args->output);
-    }
-    const __m512i results = nyb_narrow64_apply(narrow, x);
-    const __m128i row[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
-                            _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
-    NYB_EACH (j, 4) {
-        if (columns == LANES) {
-            _mm_storeu_si128((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
-        } else if (columns == LANES / 2) {
-            _mm_storel_epi64((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
-        } else {
-            _mm_mask_storeu_epi8(c + (size_t)j * c_stride, (__mmask16)((1u << columns) - 1), row[j]);
-        }
-    }
-}
-
-// The epilogue of one register of columns over `count` rows. Constants are copied: results may lie anywhere.
-NYB_INLINE void finish(const nyb_gemm_args *args, const strip *strip, uint32_t v, const __m512i *sums,
-                       size_t stride, uint32_t count, int8_t *c, const nyb_scaling scaling) {
-    const nyb_scale16 scale = strip->scale[v];
-    const nyb_narrow64 narrow = strip->narrow;
-    const size_t c_stride = args->c_stride;
-    const uint32_t left = strip->columns - LANES * v;
-    for (; left >= LANES && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        finish4(args, &scale, &narrow, sums, stride, c, c_stride, LANES, scaling);
-    }
-    for (; left == LANES / 2 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        finish4(args, &scale, &narrow, sums, stride, c, c_stride, LANES / 2, scaling);
-    }
-    for (; count > 0; count--, sums += stride, c += c_stride) {
-        finish4(args, &scale, &narrow, sums, 0, c, 0, left < LANES ? left : LANES, scaling);
-    }
-}
-
-static void epilogue(const nyb_gemm_args *args, const strip *strip, __m512i *sums, uint32_t vectors,
-                     uint32_t row, uint32_t count, int8_t *c) {
-    for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
-        for (uint32_t v = 0; v < vectors; v++) {
-            __m512i *sum = &sums[i * vectors + v];
-            *sum = _mm512_add_epi32(*sum, _mm512_set1_epi32(args->row_bias[row + i]));
-        }
-    }
-    for (uint32_t v = 0; v < vectors; v++, c += LANES) {
-        switch (strip->scale[v].scaling) {
-        case NYB_SCALING_PLAIN:
-            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_PLAIN);
-            break;
-        case NYB_SCALING_SIGNED:
-            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_SIGNED);
-            break;
-        default:
-            finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_WIDE);
-        }
-    }
-}
-
 // All rows of a strip: tiles until the sums are full, then their epilogue.
-NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_t n, const int vectors,
+NYB_INLINE void run_strip(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t n, const int vectors,
                           const uint32_t bits) {
     __m512i sums[SUMS];
     uint32_t done;
@@ -186,28 +108,8 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const strip *strip, uint32_
             }
             done += count;
         }
-        epilogue(args, strip, sums, (uint32_t)vectors, m, done, args->c + m * args->c_stride + n);
+        nyb_strip16_epilogue(args, strip, sums, (uint32_t)vectors, m, done, args->c + m * args->c_stride + n);
     }
-}
-
-static strip load_strip(const nyb_gemm_args *args, uint32_t n, uint32_t vectors, const uint32_t bits) {
-    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
-    strip s;
-    s.columns = args->columns - n < LANES * vectors ? args->columns - n : LANES * vectors;
-    s.narrow = nyb_narrow64_of(&args->output);
-    for (uint32_t p = 0; p < 2 * vectors; p++) {
-        const uint32_t there = 8 * p < s.columns ? p : (s.columns - 1) / 8;
-        s.panel[p] = args->weights + (n / 8 + there) * panel_bytes;
-    }
-    for (uint32_t v = 0; v < vectors; v++, n += LANES) {
-        const uint32_t left = args->columns - n;
-        const __mmask16 mask = (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFF);
-        const __m512i sum = _mm512_maskz_loadu_epi32(mask, args->weight_sum + n);
-        s.start[v] =
-            _mm512_sub_epi32(_mm512_maskz_loadu_epi32(mask, args->bias + n), _mm512_slli_epi32(sum, 7));
-        s.scale[v] = nyb_scale16_load(args->multiplier + n, args->shift + n, mask, &args->output);
-    }
-    return s;
 }
 
 NYB_INLINE __m256i plane256(__m256i x, const uint32_t bits, const int p) {
@@ -259,7 +161,7 @@ NYB_INLINE void finish_row(const nyb_gemm_args *args, uint32_t n, const __m512i 
     const nyb_narrow64 narrow = nyb_narrow64_of(&args->output);
     __m512i x[ROW_VECTORS];
     NYB_EACH (v, ROW_VECTORS) {
-        const uint32_t at = n + LANES * (uint32_t)v;
+        const uint32_t at = n + NYB_LANES16 * (uint32_t)v;
         const __m512i bias = _mm512_maskz_loadu_epi32(mask[v], args->bias + at);
         const __m512i weight_sum = _mm512_maskz_loadu_epi32(mask[v], args->weight_sum + at);
         const __m512i start =
@@ -279,9 +181,9 @@ NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bi
     __mmask16 mask[ROW_VECTORS], wide = 0;
     row_sums(args, n, sums, bits);
     NYB_EACH (v, ROW_VECTORS) {
-        const uint32_t left = args->columns - n - LANES * (uint32_t)v;
-        mask[v] = (__mmask16)(left < LANES ? (1u << left) - 1 : 0xFFFF);
-        shift[v] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(32), mask[v], args->shift + n + LANES * v);
+        const uint32_t left = args->columns - n - NYB_LANES16 * (uint32_t)v;
+        mask[v] = (__mmask16)(left < NYB_LANES16 ? (1u << left) - 1 : 0xFFFF);
+        shift[v] = _mm512_mask_loadu_epi32(_mm512_set1_epi32(32), mask[v], args->shift + n + NYB_LANES16 * v);
         wide |= _mm512_cmplt_epi32_mask(shift[v], _mm512_set1_epi32(32));
     }
     if (wide) {
@@ -296,16 +198,16 @@ NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bi
 NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
     uint32_t n = 0;
     if (args->rows == 1) {
-        for (; args->columns - n > 3 * LANES; n += args->columns - n < 64 ? args->columns - n : 64) {
+        for (; args->columns - n > 3 * NYB_LANES16; n += args->columns - n < 64 ? args->columns - n : 64) {
             run_row(args, n, bits);
         }
     }
-    for (; args->columns - n > LANES; n += args->columns - n < 32 ? args->columns - n : 32) {
-        const strip s = load_strip(args, n, 2, bits);
+    for (; args->columns - n > NYB_LANES16; n += args->columns - n < 32 ? args->columns - n : 32) {
+        const nyb_strip16 s = nyb_strip16_load(args, n, 2, bits, true);
         run_strip(args, &s, n, 2, bits);
     }
     if (n < args->columns) {
-        const strip s = load_strip(args, n, 1, bits);
+        const nyb_strip16 s = nyb_strip16_load(args, n, 1, bits, true);
         run_strip(args, &s, n, 1, bits);
     }
 }

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// AMX: a product of tiles, 16 rows of 64 activations with 64 x 16 weights, both int8 as they are in a tensor,
+// takes as long as two of vpdpbusd. Tiles are read from rows that lie one stride apart, and weights from rows
+// of 16 columns; so each strip of 32 columns is laid out anew for a call, 4 and 2 bits widened, which a few
+// dozen rows pay back. What has fewer rows, or rows without order, goes to AVX-512 VNNI.
+//
+// The sums of up to SUM_ROWS rows go through memory to the epilogue, which takes longer than the products of
+// fewer than 256 k.
+#include "kernels/gemm/gemm_avx512.h"
+
+enum {
+    TILE_ROWS = 16,
+    TILE_BYTES = 1024,
+    STEP = 64,
+    STEPS = 32,
+    SUM_ROWS = 128,
+    FEW_ROWS = 32,
+    ROWS_MIN = 12
+};
+
+// The weights of one step of k, as tiles take them: [vector][4 k][column][k]
+typedef struct weight_tiles {
+    int8_t tile[NYB_STRIP_VECTORS][TILE_BYTES];
+} weight_tiles;
+
+// How the rows lie, and the tiles on them. Every `run` rows lie `stride` apart; tiles do not cross from one
+// run to the next, the last of a run overlaps the one before. Steps overlap likewise at the end of a segment,
+// where weights of 0 stand for those that were there before.
+typedef struct tiling {
+    size_t stride;
+    uint32_t run;
+    uint32_t height; // rows of a tile
+    uint32_t across; // tiles of a run
+    uint32_t tiles;
+    uint32_t step;    // k of a tile
+    uint32_t segment; // k of a segment, whole steps of the layout
+    uint32_t steps;   // of a segment
+    uint32_t all_steps;
+} tiling;
+
+typedef struct tile_config {
+    _Alignas(64) uint8_t palette;
+    uint8_t start_row;
+    uint8_t reserved[14];
+    uint16_t column_bytes[16];
+    uint8_t rows[16];
+} tile_config;
+
+static uint32_t divided_up(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+
+// False where the rows have no such order, or too few are in a line.
+static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t) {
+    const uint8_t *const *a = args->a;
+    const uint32_t rows = args->rows, layout = 32 / bits;
+    if (rows < ROWS_MIN || args->depth == 0) {
+        return false;
+    }
+    t->stride = (size_t)(a[1] - a[0]);
+    for (t->run = 1; t->run < rows && a[t->run] == a[0] + t->run * t->stride;) {
+        t->run++;
+    }
+    if (rows % t->run != 0) {
+        return false;
+    }
+    for (uint32_t i = t->run; i < rows; i++) {
+        if (i % t->run != 0 && a[i] != a[i - 1] + t->stride) {
+            return false;
+        }
+    }
+    t->across = divided_up(t->run, TILE_ROWS);
+    t->height = divided_up(t->run, t->across);
+    t->tiles = rows / t->run * t->across;
+    t->segment = divided_up(args->segment, layout) * layout;
+    t->step = t->segment < STEP ? t->segment : STEP;
+    t->steps = divided_up(t->segment, STEP);
+    t->all_steps = args->segments * t->steps;
+    return t->height >= ROWS_MIN / 2;
+}
+
+static uint32_t tile_row(const tiling *t, uint32_t tile) {
+    const uint32_t at = tile % t->across * t->height;
+    return tile / t->across * t->run + (at + t->height > t->run ? t->run - t->height : at);
+}
+
+// The first k of a step within its segment.
+static uint32_t step_start(const tiling *t, uint32_t step) {
+    return step * STEP + t->step > t->segment ? t->segment - t->step : step * STEP;
+}
+
+// Tiles 0 to 3: sums, of two tiles of rows and two of columns; 4, 5: rows; 6, 7: weights.
+static void configure(const tiling *t) {
+    tile_config config = {.palette = 1};
+    for (uint32_t i = 0; i < 8; i++) {
+        config.rows[i] = (uint8_t)(i < 6 ? t->height : t->step / 4);
+        config.column_bytes[i] = (uint16_t)(i == 4 || i == 5 ? t->step : 64);
+    }
+    _tile_loadconfig(&config);
+}
+
+// Weights of 4 and 2 bits as bytes, by a table of their values.
+NYB_INLINE __m512i widened(__m512i x, const uint32_t bits, const int plane) {
+    if (bits == 8) {
+        return x;
+    }
+    const __m128i values = bits == 4 ? _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1)
+                                     : _mm_setr_epi8(0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1, 0, 1, -2, -1);
+    const __m512i field = _mm512_and_si512(_mm512_srli_epi32(x, bits * (unsigned)plane),
+                                           _mm512_set1_epi8((char)((1 << bits) - 1)));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), field);
+}
+
+// Steps first to first + count - 1 of a strip.
+NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const nyb_strip16 *strip, uint32_t first,
+                        uint32_t count, weight_tiles *to, const int vectors, const uint32_t bits) {
+    const uint32_t planes = 8 / bits;
+    const size_t segment_bytes = 32 * (size_t)nyb_packed_steps(args->segment, bits, 4);
+    for (uint32_t i = 0; i < count; i++, to++) {
+        const uint32_t step = (first + i) % t->steps;
+        const uint32_t start = step_start(t, step), there = step * STEP;
+        const size_t at = (first + i) / t->steps * segment_bytes + 32 * (size_t)(start / (4 * planes));
+        NYB_EACH (v, vectors) {
+            const uint8_t *low = strip->panel[2 * v] + at, *high = strip->panel[2 * v + 1] + at;
+            int8_t *row = to->tile[v];
+            for (uint32_t k = start; k < start + t->step; k += 4 * planes, low += 32, high += 32) {
+                const __m512i x = k < there ? _mm512_setzero_si512() : nyb_load_panels(low, high);
+                NYB_EACH (p, (int)planes) {
+                    _mm512_storeu_si512(row, widened(x, bits, p));
+                    row += STEP;
+                }
+            }
+        }
+    }
+}
+
+// The sums of two tiles of rows, or one, over `count` steps, begun or added to what is there.
+NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_strip16 *strip,
+                         const uint8_t *a0, const uint8_t *a1, uint32_t first, uint32_t count,
+                         const weight_tiles *w, __m512i *sums0, const int vectors, const int tiles) {
+    __m512i *const sums1 = sums0 + t->height * (size_t)vectors;
+    const size_t stride = t->stride, sums_stride = sizeof(__m512i) * (size_t)vectors;
+    __asm__ volatile("" : : : "memory"); // gcc does not know what tiles read
+    if (first == 0) {
+        _tile_loadd(0, &strip->start[0], 0);
+        if (vectors > 1) {
+            _tile_loadd(1, &strip->start[1], 0);
+        }
+        if (tiles > 1) {
+            _tile_loadd(2, &strip->start[0], 0);
+        }
+        if (tiles > 1 && vectors > 1) {
+            _tile_loadd(3, &strip->start[1], 0);
+        }
+    } else {
+        _tile_loadd(0, sums0, sums_stride);
+        if (vectors > 1) {
+            _tile_loadd(1, sums0 + 1, sums_stride);
+        }
+        if (tiles > 1) {
+            _tile_loadd(2, sums1, sums_stride);
+        }
+        if (tiles > 1 && vectors > 1) {
+            _tile_loadd(3, sums1 + 1, sums_stride);
+        }
+    }
+    uint32_t step = first % t->steps;
+    size_t segment = first / t->steps * args->pitch;
+    for (uint32_t i = 0; i < count; i++, w++) {
+        const size_t at = segment + step_start(t, step);
+        _tile_loadd(4, a0 + at, stride);
+        _tile_loadd(6, w->tile[0], STEP);
+        _tile_dpbssd(0, 4, 6);
+        if (vectors > 1) {
+            _tile_loadd(7, w->tile[1], STEP);
+            _tile_dpbssd(1, 4, 7);
+        }
+        if (tiles > 1) {
+            _tile_loadd(5, a1 + at, stride);
+            _tile_dpbssd(2, 5, 6);
+        }
+        if (tiles > 1 && vectors > 1) {
+            _tile_dpbssd(3, 5, 7);
+        }
+        if (++step == t->steps) {
+            step = 0;
+            segment += args->pitch;
+        }
+    }
+    _tile_stored(0, sums0, sums_stride);
+    if (vectors > 1) {
+        _tile_stored(1, sums0 + 1, sums_stride);
+    }
+    if (tiles > 1) {
+        _tile_stored(2, sums1, sums_stride);
+    }
+    if (tiles > 1 && vectors > 1) {
+        _tile_stored(3, sums1 + 1, sums_stride);
+    }
+}
+
+NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n, const int vectors,
+                          const uint32_t bits) {
+    weight_tiles w[STEPS];
+    __m512i sums[SUM_ROWS * NYB_STRIP_VECTORS];
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, false);
+    const size_t tile_sums = t->height * (size_t)vectors;
+    // Weights that do not fit are laid out anew for every group of rows.
+    const uint32_t together = (t->all_steps > STEPS ? SUM_ROWS : FEW_ROWS) / t->height;
+    for (uint32_t tile = 0, last; tile < t->tiles; tile = last) {
+        last = t->tiles - tile < together ? t->tiles : tile + together;
+        for (uint32_t first = 0, count; first < t->all_steps; first += count) {
+            count = t->all_steps - first < STEPS ? t->all_steps - first : STEPS;
+            if (tile == 0 || t->all_steps > STEPS) {
+                lay_out(args, t, &strip, first, count, w, vectors, bits);
+            }
+            for (uint32_t i = tile; i < last; i += 2) {
+                const uint8_t *a0 = args->a[tile_row(t, i)];
+                __m512i *to = sums + (i - tile) * tile_sums;
+                if (i + 1 < last) {
+                    multiply(args, t, &strip, a0, args->a[tile_row(t, i + 1)], first, count, w, to, vectors,
+                             2);
+                } else {
+                    multiply(args, t, &strip, a0, a0, first, count, w, to, vectors, 1);
+                }
+            }
+        }
+        // Tiles that follow one another without overlap are one to the epilogue.
+        for (uint32_t i = tile, next; i < last; i = next) {
+            const uint32_t row = tile_row(t, i);
+            for (next = i + 1; next < last && tile_row(t, next) == row + (next - i) * t->height;) {
+                next++;
+            }
+            nyb_strip16_epilogue(args, &strip, sums + (i - tile) * tile_sums, (uint32_t)vectors, row,
+                                 (next - i) * t->height, args->c + row * args->c_stride + n);
+        }
+    }
+}
+
+NYB_INLINE void run(const nyb_gemm_args *args, const tiling *t, const uint32_t bits) {
+    uint32_t n = 0;
+    configure(t);
+    for (; args->columns - n > NYB_LANES16; n += args->columns - n < 32 ? args->columns - n : 32) {
+        run_strip(args, t, n, 2, bits);
+    }
+    if (n < args->columns) {
+        run_strip(args, t, n, 1, bits);
+    }
+    _tile_release();
+}
+
+#define NYB_AMX(bits)                                                                                        \
+    void nyb_gemm_w##bits##_amx(const nyb_gemm_args *args) {                                                 \
+        tiling t;                                                                                            \
+        if (tiling_of(args, bits, &t)) {                                                                     \
+            run(args, &t, bits);                                                                             \
+        } else {                                                                                             \
+            nyb_gemm_w##bits##_avx512vnni(args);                                                             \
+        }                                                                                                    \
+    }
+NYB_AMX(8)
+NYB_AMX(4)
+NYB_AMX(2)
