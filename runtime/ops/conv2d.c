@@ -2,8 +2,8 @@
 // 2D convolution as a gemm over windows, or as ops/winograd.c. Meaning: python/nybble/ops/conv2d.py.
 #include "ops/conv2d.h"
 
-// Fewer output channels for a task are not worth reading the input once more.
-enum { NARROWEST_SHARE = 32 };
+// Output channels of a task are a multiple of this. Fewer are not worth reading the input once more.
+enum { NARROWEST_SHARE = NYB_PREPACKED_COLUMNS };
 
 static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb_error *why) {
     const nyb_tensor_info x = nyb_node_input(node, 0);
@@ -87,8 +87,8 @@ static void share(nyb_conv2d *p, uint32_t threads) {
         return;
     }
     if ((uint64_t)w->outputs * w->depth > input && w->outputs / threads >= NARROWEST_SHARE) {
-        const uint32_t panels = w->padded_outputs / w->nr;
-        p->columns = (panels / threads + (panels % threads != 0)) * w->nr;
+        const uint32_t each = w->outputs / threads + (w->outputs % threads != 0);
+        p->columns = (each + NARROWEST_SHARE - 1) / NARROWEST_SHARE * NARROWEST_SHARE;
         return;
     }
     const uint64_t lines = windows->out_height;
@@ -114,6 +114,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     }
     nyb_windows_plan(&p->windows, nyb_matmul_block_bytes(&p->matmul));
     share(p, nyb_threads_for(setup->options, nanoseconds(p)));
+    nyb_matmul_prepack(&p->matmul, setup, p->groups, p->windows.segments, p->windows.segment,
+                       (uint64_t)p->windows.out_height * p->windows.out_width);
     scratch = nyb_windows_scratch(&p->windows);
     return scratch > SIZE_MAX - sums_bytes(p) ? SIZE_MAX : scratch + sums_bytes(p);
 }

@@ -8,7 +8,7 @@ typedef struct fully_connected_plan {
     int8_t *y;
     uint32_t rows;
     uint32_t block;   // rows of one task
-    uint32_t columns; // columns of one task, a multiple of nr
+    uint32_t columns; // columns of one task
     uint32_t row;     // bytes of a row in the tensor
     uint32_t padded;  // bytes that a row must be readable for
     bool in_place;    // the gemm reads the tensor's own rows
@@ -68,10 +68,11 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     // Few rows: threads share the columns.
     const nyb_weights *w = &p->matmul.weights;
     const uint32_t threads = nyb_threads_for(setup->options, nanoseconds(p));
-    const uint32_t panels = w->padded_outputs / w->nr;
     const uint32_t blocks = p->rows / p->block + 1;
-    const uint32_t share = blocks >= threads ? panels : panels / threads + (panels % threads != 0);
-    p->columns = share * w->nr;
+    const uint32_t shares = blocks >= threads ? 1 : threads;
+    const uint32_t each = w->outputs / shares + (w->outputs % shares != 0);
+    p->columns = (each + NYB_PREPACKED_COLUMNS - 1) / NYB_PREPACKED_COLUMNS * NYB_PREPACKED_COLUMNS;
+    nyb_matmul_prepack(&p->matmul, setup, 1, 1, p->row, p->rows);
     const size_t row = p->padded * p->matmul.gemm->form->element;
     return sums_bytes(p) + pointers_bytes(p) + (p->in_place ? 0 : p->block * row);
 }

@@ -28,6 +28,38 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
     return NYB_OK;
 }
 
+void nyb_matmul_prepack(nyb_matmul *matmul, const nyb_setup *setup, uint32_t groups, uint32_t segments,
+                        uint32_t segment, uint64_t rows) {
+    const nyb_weights *w = &matmul->weights;
+    if (!setup->options->prepack || matmul->gemm->prepack == NULL || rows < matmul->gemm->mr) {
+        return;
+    }
+    nyb_gemm_args args = {.weights = w->data,
+                          .segments = segments,
+                          .segment = segment / matmul->bytes,
+                          .columns = w->outputs,
+                          .depth = w->depth};
+    const uint64_t bytes = matmul->gemm->prepack(&args, NULL);
+    uint8_t *kept = nyb_keep(setup, groups * bytes);
+    matmul->prepacked = kept;
+    matmul->prepacked_bytes = (size_t)bytes;
+    for (uint32_t g = 0; kept != NULL && g < groups; g++, kept += bytes, args.weights += w->group_bytes) {
+        matmul->gemm->prepack(&args, kept);
+    }
+}
+
+// Where the prepacked weights of a part begin; NULL: there are none.
+static const void *prepacked(const nyb_matmul *matmul, const nyb_matmul_part *part) {
+    if (matmul->prepacked == NULL) {
+        return NULL;
+    }
+    const nyb_gemm_args before = {.segments = part->rows.segments,
+                                  .segment = part->rows.segment / matmul->bytes,
+                                  .columns = part->first,
+                                  .depth = matmul->weights.depth};
+    return matmul->prepacked + part->group * matmul->prepacked_bytes + matmul->gemm->prepack(&before, NULL);
+}
+
 // sum over k of (x - zx)(w - zw): the part -zw * sum(x) differs from row to row.
 static void sum_rows(const nyb_matmul_part *part, const nyb_form *form, int32_t zero_point) {
     const nyb_rows *rows = &part->rows;
@@ -53,6 +85,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .segment = part->rows.segment / matmul->bytes,
         .pitch = part->rows.pitch,
         .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
+        .prepacked = prepacked(matmul, part),
         .bias = w->bias + channel,
         .multiplier = w->multiplier + channel,
         .shift = w->shift + channel,

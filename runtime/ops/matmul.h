@@ -12,6 +12,8 @@ typedef struct nyb_matmul {
     nyb_requantize output;
     const nyb_gemm_variant *gemm;
     uint32_t bytes; // of an activation, in and out: 1 or 2
+    const uint8_t *prepacked; // of all groups, in the gemm's own form; NULL: none
+    size_t prepacked_bytes;   // of one group
 } nyb_matmul;
 
 // Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights;
@@ -22,6 +24,11 @@ enum { NYB_BLOCK_BYTES = 24576, NYB_BLOCK_BYTES_MAX = 131072 };
 // no gemm.
 nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t output_slot, uint32_t groups,
                            uint32_t cpu, nyb_matmul *matmul, nyb_error *why);
+
+// Rewrites the weights for the gemm where the options ask for it, it has a form of its own, and `rows` are
+// worth it. segment: in bytes of the tensor.
+void nyb_matmul_prepack(nyb_matmul *matmul, const nyb_setup *setup, uint32_t groups, uint32_t segments,
+                        uint32_t segment, uint64_t rows);
 
 // What a row, or a stretch of it, must be readable to a multiple of, in bytes of the tensor.
 static inline uint32_t nyb_matmul_step(const nyb_matmul *matmul) {
@@ -39,7 +46,7 @@ static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
 typedef struct nyb_matmul_part {
     nyb_rows rows; // a segment counts bytes of the tensor
     uint32_t group;
-    uint32_t first; // a multiple of nr
+    uint32_t first; // a multiple of nr, and of NYB_PREPACKED_COLUMNS where weights are prepacked
     uint32_t count;
     int8_t *c;       // of column `first`
     size_t c_stride; // in bytes

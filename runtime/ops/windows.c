@@ -45,7 +45,7 @@ static uint64_t rows_bytes(const nyb_windows *w, uint64_t lines) {
 }
 
 static uint64_t pointers_bytes(const nyb_windows *w) {
-    return times(times(w->lines, w->out_width), sizeof(uint8_t *));
+    return padded(times(times(w->lines, w->out_width), sizeof(uint8_t *)), NYB_ALIGNMENT);
 }
 
 // A line of rows before they change their form.
@@ -70,6 +70,9 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     } else {
         w->kind = pixel && unpadded ? NYB_WINDOWS_PIXELS : NYB_WINDOWS_GATHERED;
     }
+    const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
+    w->segments = one ? 1 : v->height;
+    w->segment = one ? (uint32_t)depth(w) : v->width * w->per_group;
     w->line_bytes = times(times(w->copy_width, w->per_group), line_form(w)->element);
     w->row_bytes = padded(depth(w), w->step) * w->form->element;
     const uint64_t in_place = (uint64_t)w->width * w->channels;
@@ -244,8 +247,8 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
     return (nyb_rows){
         .a = (const uint8_t *const *)(const void *)scratch,
         .count = lines * w->out_width,
-        .segments = one ? 1 : v->height,
-        .segment = one ? (uint32_t)depth(w) : v->width * w->per_group,
+        .segments = w->segments,
+        .segment = w->segment,
         .pitch = line * v->dilation_height,
     };
 }

@@ -24,6 +24,8 @@ typedef struct nyb_windows {
     uint32_t step; // that stretches of a row are padded to
     // Chosen by nyb_windows_plan.
     nyb_windows_kind kind;
+    uint32_t segments;   // stretches of a row
+    uint32_t segment;    // activations of a stretch
     uint32_t lines;      // output lines of a block
     uint64_t copy_width; // pixels of a copied line
     uint64_t line_bytes; // of a copied line

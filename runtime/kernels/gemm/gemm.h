@@ -18,6 +18,7 @@
 // row_bias: one int32 per row, or NULL.
 // factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
 //   multiplied by its factor before it is added: int8 [panel][group][nr].
+// prepacked: what the variant's `prepack` wrote of these weights, segments and columns, or NULL.
 // c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap a.
 // Sums wrap in 32 bits; the compiler has proven that they do not.
 //
@@ -40,6 +41,7 @@ typedef struct nyb_gemm_args {
     uint32_t segment;
     size_t pitch;
     const uint8_t *weights;
+    const void *prepacked;
     const int32_t *bias;
     const int32_t *multiplier;
     const int32_t *shift;
@@ -62,6 +64,12 @@ enum { NYB_PAIRS_ANY = 256, NYB_PAIRS_S16 = 128 };
 
 typedef void (*nyb_gemm_fn)(const nyb_gemm_args *args);
 
+// Writes weights, depth, segments, segment and columns of `args` in the variant's own form, aligned to
+// NYB_ALIGNMENT; returns its bytes. to: NULL to learn the bytes. What NYB_PREPACKED_COLUMNS take, and
+// multiples, is a part of its own.
+typedef uint64_t (*nyb_gemm_prepack_fn)(const nyb_gemm_args *args, void *to);
+enum { NYB_PREPACKED_COLUMNS = 32 };
+
 typedef struct nyb_gemm_variant {
     const char *name;
     uint32_t needs; // CPU features
@@ -73,13 +81,18 @@ typedef struct nyb_gemm_variant {
     bool scale_groups; // takes scale_group > 0
     uint32_t pairs;    // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
     nyb_gemm_fn run;
+    nyb_gemm_prepack_fn prepack; // NULL: none
 } nyb_gemm_variant;
 
 #define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
     void nyb_gemm_##name(const nyb_gemm_args *args);
+#define NYB_GEMM_PREPACKED(name, ...)                                                                        \
+    void nyb_gemm_##name(const nyb_gemm_args *args);                                                         \
+    uint64_t nyb_gemm_##name##_prepack(const nyb_gemm_args *args, void *to);
 #include "kernels/gemm/variants.inc"
 #include "kernels/gemm/variants16.inc"
 #undef NYB_GEMM
+#undef NYB_GEMM_PREPACKED
 
 // All variants of this build for activations of 8 and of 16 bits, best first for each number of bits, ended
 // by a row without a name.

@@ -8,6 +8,8 @@
 // fewer than 256 k.
 #include "kernels/gemm/gemm_avx512.h"
 
+_Static_assert(NYB_STRIP_VECTORS *NYB_LANES16 == NYB_PREPACKED_COLUMNS, "a strip is a part of its own");
+
 enum {
     TILE_ROWS = 16,
     TILE_BYTES = 1024,
@@ -20,7 +22,7 @@ enum {
 
 // The weights of one step of k, as tiles take them: [vector][4 k][column][k]
 typedef struct weight_tiles {
-    int8_t tile[NYB_STRIP_VECTORS][TILE_BYTES];
+    _Alignas(64) int8_t tile[NYB_STRIP_VECTORS][TILE_BYTES];
 } weight_tiles;
 
 // How the rows lie, and the tiles on them. Every `run` rows lie `stride` apart; tiles do not cross from one
@@ -48,10 +50,18 @@ typedef struct tile_config {
 
 static uint32_t divided_up(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
 
+static void set_steps(const nyb_gemm_args *args, const uint32_t bits, tiling *t) {
+    const uint32_t layout = 32 / bits;
+    t->segment = divided_up(args->segment, layout) * layout;
+    t->step = t->segment < STEP ? t->segment : STEP;
+    t->steps = divided_up(t->segment, STEP);
+    t->all_steps = args->segments * t->steps;
+}
+
 // False where the rows have no such order, or too few are in a line.
 static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t) {
     const uint8_t *const *a = args->a;
-    const uint32_t rows = args->rows, layout = 32 / bits;
+    const uint32_t rows = args->rows;
     if (rows < ROWS_MIN || args->depth == 0) {
         return false;
     }
@@ -70,10 +80,7 @@ static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t)
     t->across = divided_up(t->run, TILE_ROWS);
     t->height = divided_up(t->run, t->across);
     t->tiles = rows / t->run * t->across;
-    t->segment = divided_up(args->segment, layout) * layout;
-    t->step = t->segment < STEP ? t->segment : STEP;
-    t->steps = divided_up(t->segment, STEP);
-    t->all_steps = args->segments * t->steps;
+    set_steps(args, bits, t);
     return t->height >= ROWS_MIN / 2;
 }
 
@@ -110,8 +117,9 @@ NYB_INLINE __m512i widened(__m512i x, const uint32_t bits, const int plane) {
 }
 
 // Steps first to first + count - 1 of a strip.
-NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const nyb_strip16 *strip, uint32_t first,
-                        uint32_t count, weight_tiles *to, const int vectors, const uint32_t bits) {
+NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const uint8_t *const *panel,
+                        uint32_t first, uint32_t count, weight_tiles *to, const int vectors,
+                        const uint32_t bits) {
     const uint32_t planes = 8 / bits;
     const size_t segment_bytes = 32 * (size_t)nyb_packed_steps(args->segment, bits, 4);
     for (uint32_t i = 0; i < count; i++, to++) {
@@ -119,7 +127,7 @@ NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const nyb_st
         const uint32_t start = step_start(t, step), there = step * STEP;
         const size_t at = (first + i) / t->steps * segment_bytes + 32 * (size_t)(start / (4 * planes));
         NYB_EACH (v, vectors) {
-            const uint8_t *low = strip->panel[2 * v] + at, *high = strip->panel[2 * v + 1] + at;
+            const uint8_t *low = panel[2 * v] + at, *high = panel[2 * v + 1] + at;
             int8_t *row = to->tile[v];
             for (uint32_t k = start; k < start + t->step; k += 4 * planes, low += 32, high += 32) {
                 const __m512i x = k < there ? _mm512_setzero_si512() : nyb_load_panels(low, high);
@@ -199,18 +207,21 @@ NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_s
 
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n, const int vectors,
                           const uint32_t bits) {
-    weight_tiles w[STEPS];
+    weight_tiles laid[STEPS];
     __m512i sums[SUM_ROWS * NYB_STRIP_VECTORS];
     const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, false);
     const size_t tile_sums = t->height * (size_t)vectors;
+    const weight_tiles *prepacked = args->prepacked;
+    prepacked = prepacked == NULL ? NULL : prepacked + n / NYB_PREPACKED_COLUMNS * (size_t)t->all_steps;
     // Weights that do not fit are laid out anew for every group of rows.
     const uint32_t together = (t->all_steps > STEPS ? SUM_ROWS : FEW_ROWS) / t->height;
     for (uint32_t tile = 0, last; tile < t->tiles; tile = last) {
         last = t->tiles - tile < together ? t->tiles : tile + together;
         for (uint32_t first = 0, count; first < t->all_steps; first += count) {
             count = t->all_steps - first < STEPS ? t->all_steps - first : STEPS;
-            if (tile == 0 || t->all_steps > STEPS) {
-                lay_out(args, t, &strip, first, count, w, vectors, bits);
+            const weight_tiles *w = prepacked == NULL ? laid : prepacked + first;
+            if (prepacked == NULL && (tile == 0 || t->all_steps > STEPS)) {
+                lay_out(args, t, strip.panel, first, count, laid, vectors, bits);
             }
             for (uint32_t i = tile; i < last; i += 2) {
                 const uint8_t *a0 = args->a[tile_row(t, i)];
@@ -229,8 +240,11 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
             for (next = i + 1; next < last && tile_row(t, next) == row + (next - i) * t->height;) {
                 next++;
             }
-            nyb_strip16_epilogue(args, &strip, sums + (i - tile) * tile_sums, (uint32_t)vectors, row,
-                                 (next - i) * t->height, args->c + row * args->c_stride + n);
+            for (uint32_t v = 0; v < (uint32_t)vectors; v++) {
+                nyb_strip16_epilogue(args, &strip, v, sums + (i - tile) * tile_sums + v, (size_t)vectors, row,
+                                     (next - i) * t->height,
+                                     args->c + row * args->c_stride + n + NYB_LANES16 * v);
+            }
         }
     }
 }
@@ -259,3 +273,17 @@ NYB_INLINE void run(const nyb_gemm_args *args, const tiling *t, const uint32_t b
 NYB_AMX(8)
 NYB_AMX(4)
 NYB_AMX(2)
+
+uint64_t nyb_gemm_w8_amx_prepack(const nyb_gemm_args *args, void *to) {
+    tiling t;
+    set_steps(args, 8, &t);
+    const uint32_t strips = divided_up(args->columns, NYB_PREPACKED_COLUMNS);
+    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, 8, 8, 4);
+    weight_tiles *strip = to;
+    for (uint32_t n = 0; to != NULL && n < args->columns; n += NYB_PREPACKED_COLUMNS, strip += t.all_steps) {
+        const uint8_t *panel[2 * NYB_STRIP_VECTORS];
+        nyb_strip16_panels(args, n, panel_bytes, panel, 2 * NYB_STRIP_VECTORS);
+        lay_out(args, &t, panel, 0, t.all_steps, strip, NYB_STRIP_VECTORS, 8);
+    }
+    return (uint64_t)strips * t.all_steps * sizeof(weight_tiles);
+}

@@ -20,17 +20,22 @@ typedef struct nyb_strip16 {
     nyb_narrow64 narrow;
 } nyb_strip16;
 
+// The panels from column n on; the last there is stands for those behind it.
+static inline void nyb_strip16_panels(const nyb_gemm_args *args, uint32_t n, size_t panel_bytes,
+                                      const uint8_t **panel, uint32_t count) {
+    const uint32_t left = args->columns - n;
+    for (uint32_t p = 0; p < count; p++) {
+        panel[p] = args->weights + (n / 8 + (8 * p < left ? p : (left - 1) / 8)) * panel_bytes;
+    }
+}
+
 // shifted: activations are 128 larger in the products than they are.
 static inline nyb_strip16 nyb_strip16_load(const nyb_gemm_args *args, uint32_t n, uint32_t vectors,
                                            const uint32_t bits, const bool shifted) {
-    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
     nyb_strip16 s;
     s.columns = args->columns - n < NYB_LANES16 * vectors ? args->columns - n : NYB_LANES16 * vectors;
     s.narrow = nyb_narrow64_of(&args->output);
-    for (uint32_t p = 0; p < 2 * vectors; p++) {
-        const uint32_t there = 8 * p < s.columns ? p : (s.columns - 1) / 8;
-        s.panel[p] = args->weights + (n / 8 + there) * panel_bytes;
-    }
+    nyb_strip16_panels(args, n, (size_t)nyb_panel_bytes(args->depth, bits, 8, 4), s.panel, 2 * vectors);
     for (uint32_t v = 0; v < vectors; v++, n += NYB_LANES16) {
         const uint32_t left = args->columns - n;
         const __mmask16 mask = (__mmask16)(left < NYB_LANES16 ? (1u << left) - 1 : 0xFFFF);
@@ -49,29 +54,34 @@ NYB_INLINE __m512i nyb_load_panels(const uint8_t *low, const uint8_t *high) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(nyb_load256(low)), nyb_load256(high), 1);
 }
 
-// Four rows of sums, `stride` registers from row to row -> four rows of `columns` results.
+// Up to four rows of sums, `stride` registers from row to row -> as many rows of `columns` results. The last
+// of the `count` rows is computed again in place of those that are not there.
 NYB_INLINE void nyb_strip16_finish4(const nyb_gemm_args *args, const nyb_scale16 *scale,
                                     const nyb_narrow64 *narrow, const __m512i *sums, size_t stride, int8_t *c,
-                                    size_t c_stride, uint32_t columns, const nyb_scaling scaling) {
+                                    size_t c_stride, uint32_t columns, uint32_t count,
+                                    const nyb_scaling scaling) {
     __m512i x[4];
+    int8_t *to[4];
     NYB_EACH (j, 4) {
-        x[j] = nyb_scale16_apply(scale, sums[(size_t)j * stride], scaling, &args->output);
+        const size_t row = (uint32_t)j < count ? (uint32_t)j : count - 1;
+        x[j] = nyb_scale16_apply(scale, sums[row * stride], scaling, &args->output);
+        to[j] = c + row * c_stride;
     }
     const __m512i results = nyb_narrow64_apply(narrow, x);
     const __m128i row[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
                             _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
     NYB_EACH (j, 4) {
         if (columns == NYB_LANES16) {
-            _mm_storeu_si128((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
+            _mm_storeu_si128((__m128i *)(void *)to[j], row[j]);
         } else if (columns == NYB_LANES16 / 2) {
-            _mm_storel_epi64((__m128i *)(void *)(c + (size_t)j * c_stride), row[j]);
+            _mm_storel_epi64((__m128i *)(void *)to[j], row[j]);
         } else {
-            _mm_mask_storeu_epi8(c + (size_t)j * c_stride, (__mmask16)((1u << columns) - 1), row[j]);
+            _mm_mask_storeu_epi8(to[j], (__mmask16)((1u << columns) - 1), row[j]);
         }
     }
 }
 
-// The epilogue of one register of columns over `count` rows. Constants are copied: results may lie anywhere.
+// Constants are copied: results may lie anywhere.
 NYB_INLINE void nyb_strip16_finish(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t v,
                                    const __m512i *sums, size_t stride, uint32_t count, int8_t *c,
                                    const nyb_scaling scaling) {
@@ -80,36 +90,34 @@ NYB_INLINE void nyb_strip16_finish(const nyb_gemm_args *args, const nyb_strip16 
     const size_t c_stride = args->c_stride;
     const uint32_t left = strip->columns - NYB_LANES16 * v;
     for (; left >= NYB_LANES16 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16, scaling);
+        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16, 4, scaling);
     }
     for (; left == NYB_LANES16 / 2 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16 / 2, scaling);
+        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16 / 2, 4, scaling);
     }
-    for (; count > 0; count--, sums += stride, c += c_stride) {
-        nyb_strip16_finish4(args, &scale, &narrow, sums, 0, c, 0, left < NYB_LANES16 ? left : NYB_LANES16,
-                            scaling);
+    const uint32_t columns = left < NYB_LANES16 ? left : NYB_LANES16;
+    for (uint32_t part; count > 0; count -= part, sums += 4 * stride, c += 4 * c_stride) {
+        part = count < 4 ? count : 4;
+        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, columns, part, scaling);
     }
 }
 
-static void nyb_strip16_epilogue(const nyb_gemm_args *args, const nyb_strip16 *strip, __m512i *sums,
-                                 uint32_t vectors, uint32_t row, uint32_t count, int8_t *c) {
+// The epilogue of register v of the columns over `count` rows from `row` on. sums: of v, `stride` registers
+// from row to row. c: of v and `row`.
+static void nyb_strip16_epilogue(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t v,
+                                 __m512i *sums, size_t stride, uint32_t row, uint32_t count, int8_t *c) {
     for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
-        for (uint32_t v = 0; v < vectors; v++) {
-            __m512i *sum = &sums[i * vectors + v];
-            *sum = _mm512_add_epi32(*sum, _mm512_set1_epi32(args->row_bias[row + i]));
-        }
+        sums[i * stride] = _mm512_add_epi32(sums[i * stride], _mm512_set1_epi32(args->row_bias[row + i]));
     }
-    for (uint32_t v = 0; v < vectors; v++, c += NYB_LANES16) {
-        switch (strip->scale[v].scaling) {
-        case NYB_SCALING_PLAIN:
-            nyb_strip16_finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_PLAIN);
-            break;
-        case NYB_SCALING_SIGNED:
-            nyb_strip16_finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_SIGNED);
-            break;
-        default:
-            nyb_strip16_finish(args, strip, v, sums + v, vectors, count, c, NYB_SCALING_WIDE);
-        }
+    switch (strip->scale[v].scaling) {
+    case NYB_SCALING_PLAIN:
+        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_PLAIN);
+        break;
+    case NYB_SCALING_SIGNED:
+        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_SIGNED);
+        break;
+    default:
+        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_WIDE);
     }
 }
 

@@ -108,7 +108,10 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const nyb_strip16 *strip, u
             }
             done += count;
         }
-        nyb_strip16_epilogue(args, strip, sums, (uint32_t)vectors, m, done, args->c + m * args->c_stride + n);
+        for (uint32_t v = 0; v < (uint32_t)vectors; v++) {
+            nyb_strip16_epilogue(args, strip, v, sums + v, (size_t)vectors, m, done,
+                                 args->c + m * args->c_stride + n + NYB_LANES16 * v);
+        }
     }
 }
 
