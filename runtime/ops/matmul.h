@@ -17,7 +17,7 @@ typedef struct nyb_matmul {
 } nyb_matmul;
 
 // Bytes of activations that one gemm call gets: what the first-level cache holds beside a panel of weights;
-// more where every call fetches many weights anew.
+// more where every call fetches many weights anew, or prepares them.
 enum { NYB_BLOCK_BYTES = 24576, NYB_BLOCK_BYTES_MAX = 131072 };
 
 // Reads the types of input and output, weights and requantization; refuses layouts for which this build has
@@ -36,7 +36,7 @@ static inline uint32_t nyb_matmul_step(const nyb_matmul *matmul) {
 }
 
 static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
-    const size_t bytes = matmul->weights.group_bytes / 4;
+    const size_t bytes = matmul->gemm->tiled ? NYB_BLOCK_BYTES_MAX : matmul->weights.group_bytes / 4;
     return bytes < NYB_BLOCK_BYTES ? NYB_BLOCK_BYTES
                                    : (bytes < NYB_BLOCK_BYTES_MAX ? bytes : NYB_BLOCK_BYTES_MAX);
 }

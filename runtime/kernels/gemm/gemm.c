@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/gemm.h"
 
-#define NYB_GEMM_ROW(name, needs, bits, nr, kr, mr, form, groups, pairs, prepack)                            \
-    {#name, needs, bits, nr, kr, mr, &nyb_form_##form, groups, pairs, nyb_gemm_##name, prepack},
-#define NYB_GEMM(name, ...) NYB_GEMM_ROW(name, __VA_ARGS__, NULL)
-#define NYB_GEMM_PREPACKED(name, ...) NYB_GEMM_ROW(name, __VA_ARGS__, nyb_gemm_##name##_prepack)
+#define NYB_GEMM_ROW(name, needs, bits, nr, kr, mr, form, groups, pairs, tiled, prepack)                     \
+    {#name, needs, bits, nr, kr, mr, &nyb_form_##form, groups, pairs, nyb_gemm_##name, tiled, prepack},
+#define NYB_GEMM(name, ...) NYB_GEMM_ROW(name, __VA_ARGS__, false, NULL)
+#define NYB_GEMM_TILED(name, ...) NYB_GEMM_ROW(name, __VA_ARGS__, true, nyb_gemm_##name##_prepack)
 const nyb_gemm_variant nyb_gemm_variants[] = {
 #include "kernels/gemm/variants.inc"
-    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL, NULL},
+    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL, false, NULL},
 };
 const nyb_gemm_variant nyb_gemm16_variants[] = {
 #include "kernels/gemm/variants16.inc"

@@ -81,18 +81,19 @@ typedef struct nyb_gemm_variant {
     bool scale_groups; // takes scale_group > 0
     uint32_t pairs;    // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
     nyb_gemm_fn run;
+    bool tiled;                  // takes tiles of rows, and prepares weights in each call: wants many rows
     nyb_gemm_prepack_fn prepack; // NULL: none
 } nyb_gemm_variant;
 
 #define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
     void nyb_gemm_##name(const nyb_gemm_args *args);
-#define NYB_GEMM_PREPACKED(name, ...)                                                                        \
+#define NYB_GEMM_TILED(name, ...)                                                                            \
     void nyb_gemm_##name(const nyb_gemm_args *args);                                                         \
     uint64_t nyb_gemm_##name##_prepack(const nyb_gemm_args *args, void *to);
 #include "kernels/gemm/variants.inc"
 #include "kernels/gemm/variants16.inc"
 #undef NYB_GEMM
-#undef NYB_GEMM_PREPACKED
+#undef NYB_GEMM_TILED
 
 // All variants of this build for activations of 8 and of 16 bits, best first for each number of bits, ended
 // by a row without a name.

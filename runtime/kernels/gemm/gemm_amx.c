@@ -261,6 +261,20 @@ NYB_INLINE void run(const nyb_gemm_args *args, const tiling *t, const uint32_t b
     _tile_release();
 }
 
+NYB_INLINE uint64_t prepack(const nyb_gemm_args *args, void *to, const uint32_t bits) {
+    tiling t;
+    set_steps(args, bits, &t);
+    const uint32_t strips = divided_up(args->columns, NYB_PREPACKED_COLUMNS);
+    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
+    weight_tiles *strip = to;
+    for (uint32_t n = 0; to != NULL && n < args->columns; n += NYB_PREPACKED_COLUMNS, strip += t.all_steps) {
+        const uint8_t *panel[2 * NYB_STRIP_VECTORS];
+        nyb_strip16_panels(args, n, panel_bytes, panel, 2 * NYB_STRIP_VECTORS);
+        lay_out(args, &t, panel, 0, t.all_steps, strip, NYB_STRIP_VECTORS, bits);
+    }
+    return (uint64_t)strips * t.all_steps * sizeof(weight_tiles);
+}
+
 #define NYB_AMX(bits)                                                                                        \
     void nyb_gemm_w##bits##_amx(const nyb_gemm_args *args) {                                                 \
         tiling t;                                                                                            \
@@ -269,21 +283,10 @@ NYB_INLINE void run(const nyb_gemm_args *args, const tiling *t, const uint32_t b
         } else {                                                                                             \
             nyb_gemm_w##bits##_avx512vnni(args);                                                             \
         }                                                                                                    \
+    }                                                                                                        \
+    uint64_t nyb_gemm_w##bits##_amx_prepack(const nyb_gemm_args *args, void *to) {                           \
+        return prepack(args, to, bits);                                                                      \
     }
 NYB_AMX(8)
 NYB_AMX(4)
 NYB_AMX(2)
-
-uint64_t nyb_gemm_w8_amx_prepack(const nyb_gemm_args *args, void *to) {
-    tiling t;
-    set_steps(args, 8, &t);
-    const uint32_t strips = divided_up(args->columns, NYB_PREPACKED_COLUMNS);
-    const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, 8, 8, 4);
-    weight_tiles *strip = to;
-    for (uint32_t n = 0; to != NULL && n < args->columns; n += NYB_PREPACKED_COLUMNS, strip += t.all_steps) {
-        const uint8_t *panel[2 * NYB_STRIP_VECTORS];
-        nyb_strip16_panels(args, n, panel_bytes, panel, 2 * NYB_STRIP_VECTORS);
-        lay_out(args, &t, panel, 0, t.all_steps, strip, NYB_STRIP_VECTORS, 8);
-    }
-    return (uint64_t)strips * t.all_steps * sizeof(weight_tiles);
-}
