@@ -29,6 +29,7 @@ typedef struct gemm_shape {
     uint32_t depth;
     check_pattern a;
     check_pattern w;
+    bool dense; // rows of one stretch, one behind the other
 } gemm_shape;
 
 typedef struct gemm_case {
@@ -92,14 +93,14 @@ static uint32_t draw_segments(check *c, uint32_t depth, uint32_t step) {
     return depth % (segments * step) == 0 ? segments : 1;
 }
 
-static void draw_activations(check *c, gemm_case *g, check_pattern pattern, check_place place) {
+static void draw_activations(check *c, gemm_case *g, gemm_shape shape, check_place place) {
     nyb_gemm_args *args = &g->args;
     const nyb_form *form = g->row->form;
     const uint32_t step = g->row->kr * (8u / g->row->weight_bits);
     const size_t align = form->element == 1 ? 1 : 4; // pieces of a form begin at multiples of four
-    args->segments = draw_segments(c, args->depth, step);
+    args->segments = shape.dense ? 1 : draw_segments(c, args->depth, step);
     args->segment = args->depth / args->segments;
-    switch (check_below(c, 4)) {
+    switch (shape.dense ? 2 : check_below(c, 4)) {
     case 0:
         g->a_stride = args->depth + check_below(c, 40);
         break;
@@ -113,7 +114,7 @@ static void draw_activations(check *c, gemm_case *g, check_pattern pattern, chec
     g->a_stride = (g->a_stride + align - 1) / align * align;
     // One line, short ones, or long ones that the last row may break off.
     g->a_line = 1 + check_below(c, check_below(c, 2) ? 8 : 2 * args->rows + 1);
-    g->a_jump = check_below(c, 2) ? check_below(c, 64) / align * align : 0;
+    g->a_jump = !shape.dense && check_below(c, 2) ? check_below(c, 64) / align * align : 0;
     g->a_pitch = (args->segment + check_below(c, 20) + align - 1) / align * align;
     const size_t padded = (args->segment + step - 1) / step * step;
     const size_t count =
@@ -122,7 +123,7 @@ static void draw_activations(check *c, gemm_case *g, check_pattern pattern, chec
     int8_t *a = check_memory_place(&memory_int8, count, place);
     uint8_t *formed = check_memory_place(&memory_a, count * form->element, place);
     const uint8_t **rows = check_memory_place(&memory_rows, args->rows * sizeof(uint8_t *), place);
-    check_draw(c, pattern, INT8_MIN, INT8_MAX, values, count);
+    check_draw(c, shape.a, INT8_MIN, INT8_MAX, values, count);
     for (size_t i = 0; i < count; i++) {
         a[i] = (int8_t)values[i];
     }
@@ -236,7 +237,7 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     };
     nyb_gemm_args *args = &g->args;
     check_output *o = &g->output;
-    draw_activations(c, g, shape.a, place);
+    draw_activations(c, g, shape, place);
     draw_weights(c, g, shape.w, place);
     draw_factors(c, g, draw_scale_group(c, row), place);
     draw_row_bias(c, g, place);
@@ -348,7 +349,8 @@ static bool gemm_round(check *c, const void *record) {
     }
     // Beyond 65,535 products a sum passes 32 bits where a kernel leaves the weights of 4 or 2 bits
     // at the top of their bytes.
-    const gemm_shape deepest = {1, row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM, CHECK_MINIMUM};
+    const gemm_shape deepest = {1,    row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM, CHECK_MINIMUM,
+                                false};
     return c->round > 0 || check_shape(c, row, deepest, CHECK_GUARD_BEHIND);
 }
 
@@ -372,10 +374,10 @@ static void bench_shape(check *c, const nyb_gemm_variant *row, gemm_shape s, uin
 
 static void gemm_bench(check *c, const void *record) {
     static const gemm_shape shapes[] = {
-        {64, 64, 64, CHECK_UNIFORM, CHECK_UNIFORM},
-        {64, 64, 576, CHECK_UNIFORM, CHECK_UNIFORM},
-        {64, 24, 27, CHECK_UNIFORM, CHECK_UNIFORM},
-        {1, 256, 1024, CHECK_UNIFORM, CHECK_UNIFORM},
+        {64, 64, 64, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {64, 64, 576, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {64, 24, 27, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {1, 256, 1024, CHECK_UNIFORM, CHECK_UNIFORM, true},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         bench_shape(c, record, shapes[i], 0);

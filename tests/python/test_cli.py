@@ -607,7 +607,7 @@ def test_bench_explains(model: Path) -> None:
     assert reshape.endswith("%")
     variant = nybble.load(model).layers()[0].variant
     assert re.search(
-        rf"^ceiling of a core, from its first-level cache: [\d.]+ GMAC/s \(gemm, 8-bit weights, {variant}\)$",
+        rf"^ceiling of a core, from its caches: [\d.]+ GMAC/s \(gemm, 8-bit weights, {variant}\)$",
         output,
         re.M,
     )

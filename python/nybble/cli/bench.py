@@ -110,7 +110,7 @@ def _print_advice(explanation: Explanation) -> None:
     click.echo()
     for one in explanation.ceilings:
         click.echo(
-            f"ceiling of a core, from its first-level cache: {one.gmacs_per_second:.1f} GMAC/s "
+            f"ceiling of a core, from its caches: {one.gmacs_per_second:.1f} GMAC/s "
             f"({one.family}, {one.bits}-bit weights, {one.variant})"
         )
     click.echo()
