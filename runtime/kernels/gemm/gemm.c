@@ -11,9 +11,10 @@ const nyb_gemm_variant nyb_gemm_variants[] = {
 };
 const nyb_gemm_variant nyb_gemm16_variants[] = {
 #include "kernels/gemm/variants16.inc"
-    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL},
+    {NULL, 0, 0, 0, 0, 0, NULL, false, 0, NULL, false, NULL},
 };
 #undef NYB_GEMM
+#undef NYB_GEMM_TILED
 
 const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bytes, uint32_t bits, uint32_t nr, uint32_t kr,
                                       bool scale_groups, uint32_t pairs) {
