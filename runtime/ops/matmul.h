@@ -11,7 +11,7 @@ typedef struct nyb_matmul {
     nyb_weights weights;
     nyb_requantize output;
     const nyb_gemm_variant *gemm;
-    uint32_t bytes; // of an activation, in and out: 1 or 2
+    uint32_t bytes;           // of an activation, in and out: 1 or 2
     const uint8_t *prepacked; // of all groups, in the gemm's own form; NULL: none
     size_t prepacked_bytes;   // of one group
 } nyb_matmul;
