@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nybble import ops
 from nybble.graph import DType, Graph, Node, Port, Tensor, constant, evaluate, evaluate_outputs, peak_bytes
 from nybble.ops import Activation, Window
-from nybble.quantize import Recipe, observe
+from nybble.quantize import Recipe, methods, observe
 from nybble.quantize.adaround import descend
 from nybble.quantize.apply import quantize_graph
 from nybble.quantize.clip import Weighting, full_scales, search_scales
@@ -279,3 +279,27 @@ def test_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="method: expected one of nearest, mse"):
         Recipe(4, method="magic")
     assert replace(Recipe(4), method="mse").method == "mse"
+
+
+@pytest.mark.parametrize(
+    ("positions", "noise", "least", "most"), [(4000, 0.0, 0.0, 0.01), (4, 20.0, 1.0, 10.0)]
+)
+def test_damping_is_chosen_on_samples_that_were_not_solved_on(
+    positions: int, noise: float, least: float, most: float
+) -> None:
+    """Many positions are trusted, a few noisy ones are not: the weights then stay near the float ones."""
+    random = np.random.default_rng(2)
+    weights = random.normal(size=(1, 6, 10))
+    true = weights * random.uniform(0.5, 1.5, weights.shape) if not noise else weights
+    whole, folds = Moments(1, 6, 10, 1e-3), []
+    for _ in range(2):
+        fold = Moments(1, 6, 10, 1e-3)
+        rows = np.rint(random.normal(size=(1, positions, 10)) * 20)
+        fold.add(rows, rows @ true.transpose(0, 2, 1) + noise * random.normal(size=(1, positions, 6)))
+        whole.join(fold)
+        folds.append(fold.problem(weights, np.zeros((1, 6)), 1.0))
+    problem = replace(whole.problem(weights, np.zeros((1, 6)), 1.0), folds=tuple(folds))
+    damped = methods._damped(problem, GRIDS[8], methods._from_one_start)
+    diagonal = np.einsum("gkk->gk", problem.gram)
+    share = float((np.einsum("gkk->gk", damped.gram) - diagonal)[0, 0] / diagonal.mean())
+    assert 0.99 * least <= share <= 1.01 * most

@@ -29,8 +29,8 @@ def descend(
     safe = np.where(diagonal > 0, diagonal, 1.0)
     q, s = integers.copy(), scales
     factors = grid.factors(q.shape)
+    product = weights_times(q, gram)  # H q
     for _ in range(sweeps):
-        product = weights_times(q, gram)  # H q
         changed = False
         for k in range(q.shape[2]):
             # The derivative by q_k vanishes at q_k - (s H q - c)_k / (s H_kk).
@@ -41,13 +41,14 @@ def descend(
                 new = np.clip(new, -left, left)
             new = np.where(diagonal[:, None, k] > 0, new, q[:, :, k])
             step = new - q[:, :, k]
-            if step.any():
+            moved = step.nonzero()
+            if len(moved[0]):
                 changed = True
                 q[:, :, k] = new
-                product += step[:, :, None] * gram[:, None, k]
+                product[moved] += step[moved][:, None] * gram[moved[0], k]
         if not changed:
             break
-        s = refit(problem, q, s)
+        s = refit(problem, q, s, product)
     return q, s
 
 
@@ -59,10 +60,13 @@ def _left(integers: Float64, k: int, pair_sum: int) -> Float64:
     return np.asarray(pair_sum - np.abs(integers[:, :, partner]))
 
 
-def refit(problem: LayerProblem, integers: Float64, scales: Float64) -> Float64:
-    """The scale of the least error for these integers: q'c / q'Hq, in float32; the old one where it is not positive."""
+def refit(problem: LayerProblem, integers: Float64, scales: Float64, product: Float64) -> Float64:
+    """The scale of the least error for these integers: q'c / q'Hq, in float32; the old one where it is not positive.
+
+    product: H q.
+    """
     above = (integers * problem.cross).sum(axis=2)
-    below = (weights_times(integers, problem.gram) * integers).sum(axis=2)
+    below = (product * integers).sum(axis=2)
     usable = (above > 0) & (below > 0)
     found = np.where(usable, above / np.where(usable, below, 1.0), scales)
     return np.asarray(found.astype(np.float32), np.float64)

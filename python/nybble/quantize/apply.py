@@ -24,6 +24,7 @@ from ..graph import (
 from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
+from .curvature import curvatures
 from .group_weights import grouped
 from .layer import Float64, Grid, IntegerLayer, LayerProblem, as_weights, by_group
 from .methods import METHODS
@@ -131,7 +132,7 @@ def quantize_levels(
             tensors[name] = _as_integers(tensor, parameters[groups[name]], dtype)
         else:
             tensors[name] = tensor
-    walk = _walk(graph, samples, tensors) if method.moments and samples else None
+    walk = _walk(graph, samples, tensors, method.curvature) if method.moments and samples else None
     nodes = []
     for done, node in enumerate(graph.nodes):
         new = replace(node, op=own_rounding(node.op, recipe.wide))
@@ -158,11 +159,14 @@ def quantize_levels(
     return graph.rebuilt(nodes, tensors), lowered
 
 
-def _walk(graph: Graph, samples: Sequence[Array], tensors: Mapping[str, Tensor]) -> Walk:
-    """A walk over the samples that memory holds, at the inputs; tensors: those of the integer graph."""
+def _walk(graph: Graph, samples: Sequence[Array], tensors: Mapping[str, Tensor], curvature: bool) -> Walk:
+    """A walk over the samples that memory holds, at the inputs; tensors: those of the integer graph. curvature:
+    whether problems have one.
+    """
     chosen = spread(graph, samples)
     inputs = zip([tensors[port.tensor] for port in graph.inputs], chosen, strict=True)
-    return Walk(graph, chosen, {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs})
+    integers = {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs}
+    return Walk(graph, chosen, integers, curvatures(graph, chosen) if curvature else {})
 
 
 def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:

@@ -13,6 +13,7 @@ import enum
 
 import numpy as np
 
+from ..ops.exact import exact_matmul
 from .layer import Float64, Grid, LayerProblem, weights_times
 
 
@@ -59,4 +60,9 @@ def _error(problem: LayerProblem, difference: Float64, weighting: Weighting) -> 
     if weighting is Weighting.DIAGONAL:
         diagonal = np.einsum("gkk->gk", problem.gram)
         return np.asarray((difference * difference * diagonal[:, None]).sum(axis=2))
-    return np.asarray((weights_times(difference, problem.gram) * difference).sum(axis=2))
+    if len(difference) == 1:
+        # Squared errors are compared only: 21 bits do.
+        product = exact_matmul(difference[0], problem.gram[0])[None]
+    else:
+        product = weights_times(difference, problem.gram)
+    return np.asarray((product * difference).sum(axis=2))

@@ -120,6 +120,8 @@ class LayerProblem:
     """weights [g, o, k]: the float ones. gram [g, k, k], cross [g, o, k]: H and c of the module's text.
 
     input_mean [g, k], wanted_mean [g, o]: for the bias. bias [g, o]: the float one. count: positions of all samples.
+    folds: the problems of parts of the samples, none where there is but one sample. curvature [o, o]: what errors of
+    two channels cost together (curvature.py), of layers of one group where it is known.
     """
 
     weights: Float64
@@ -129,6 +131,8 @@ class LayerProblem:
     wanted_mean: Float64
     bias: Float64
     count: int = 0
+    folds: tuple[LayerProblem, ...] = ()
+    curvature: Float64 | None = None
 
     @staticmethod
     def of_weights(weights: Float64, bias: Float64) -> LayerProblem:
@@ -156,6 +160,10 @@ class LayerProblem:
     def error(self, weights: Float64) -> Float64:
         """[g, o]: the error of real weights [g, o, k], up to a constant of the channel."""
         return np.asarray(((weights_times(weights, self.gram) - 2 * self.cross) * weights).sum(axis=2))
+
+    def error_with(self, weights: Float64, bias: Float64) -> Float64:
+        """[g, o]: the error of real weights [g, o, k] with this bias [g, o], up to the same constants."""
+        return self.error(weights) + (self.best_bias(weights) - bias) ** 2
 
     def best_bias(self, weights: Float64) -> Float64:
         """[g, o]: the bias with which the mean of the outputs is the wanted one (bias correction)."""
@@ -189,6 +197,14 @@ class Moments:
         self.inputs += rows.sum(axis=1)
         self.wanted += fixed.sum(axis=1)
         self.count += rows.shape[1]
+
+    def join(self, other: Moments) -> None:
+        """Add the sums of other positions, taken in the same step."""
+        self.gram += other.gram
+        self.cross += other.cross
+        self.inputs += other.inputs
+        self.wanted += other.wanted
+        self.count += other.count
 
     def problem(self, weights: Float64, bias: Float64, input_scale: float) -> LayerProblem:
         """The problem of weights [g, o, k] and bias [g, o]."""

@@ -10,14 +10,16 @@ import numpy as np
 
 from .adaround import descend
 from .clip import Weighting, full_scales, search_scales
+from .coupled import descend_together
 from .gptq import gptq
 from .layer import Float64, Grid, IntegerLayer, LayerProblem
 
 Solve = Callable[[LayerProblem, Grid], IntegerLayer]
 
-#: Share of H's diagonal that is added before weights are moved together.
+#: Shares of H's diagonal of which one is added before weights are moved together.
+SHARES = (0.001, 0.01, 0.1, 1.0, 10.0)
+#: The share where there is but one sample, and this for each weight per position (LayerProblem.damped).
 DAMPING = 0.01
-#: And this for each weight per position (LayerProblem.damped).
 SCARCITY = 0.1
 
 
@@ -25,12 +27,13 @@ SCARCITY = 0.1
 class Method:
     """A way from a layer's problem to integers.
 
-    moments: whether it needs those of the samples.
+    moments: whether it needs those of the samples. curvature: whether it looks at what errors cost the outputs.
     """
 
     solve: Solve
     about: str
     moments: bool = True
+    curvature: bool = False
 
 
 def _rounded(problem: LayerProblem, scales: Float64, grid: Grid, bias: bool) -> IntegerLayer:
@@ -53,17 +56,36 @@ def _clip(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     return _rounded(problem, search_scales(problem, grid, Weighting.GRAM), grid, bias=True)
 
 
+def _damped(problem: LayerProblem, grid: Grid, solve: Solve) -> LayerProblem:
+    """The problem with the share of SHARES whose weights do best on samples that they were not solved on: on each
+    part of the samples those of the other. solve: takes a damped problem.
+    """
+    if len(problem.folds) < 2:
+        return problem.damped(DAMPING, SCARCITY)
+    errors = []
+    for share in SHARES:
+        error = 0.0
+        for seen, other in (problem.folds, problem.folds[::-1]):
+            found = solve(seen.damped(share), grid)
+            error += float(other.error_with(found.integers * found.scales[:, :, None], found.bias).sum())
+        errors.append(error)
+    return problem.damped(SHARES[int(np.argmin(errors))])
+
+
 def _gptq(problem: LayerProblem, grid: Grid) -> IntegerLayer:
-    damped = problem.damped(DAMPING, SCARCITY)
+    return _by_gptq(_damped(problem, grid, _by_gptq), grid)
+
+
+def _by_gptq(damped: LayerProblem, grid: Grid) -> IntegerLayer:
     scales = search_scales(damped, grid, Weighting.GRAM)
     integers = gptq(damped, scales, grid)
     # Errors that were passed on may break a bound on pairs: such channels are rounded by themselves.
-    integers = np.where(grid.holds(integers)[:, :, None], integers, grid.nearest(problem.weights, scales))
-    return IntegerLayer(integers, scales, problem.best_bias(integers * scales[:, :, None]))
+    integers = np.where(grid.holds(integers)[:, :, None], integers, grid.nearest(damped.weights, scales))
+    return IntegerLayer(integers, scales, damped.best_bias(integers * scales[:, :, None]))
 
 
 def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
-    damped = problem.damped(DAMPING, SCARCITY)
+    damped = _damped(problem, grid, _from_one_start)
     scales = search_scales(damped, grid, Weighting.GRAM)
     # Descent ends in a minimum near its start: each channel takes the best of several.
     starts = [
@@ -81,7 +103,15 @@ def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
         best = np.where(better, error, best)
         scales = np.where(better, refitted, scales)
         integers = np.where(better[:, :, None], found, integers)
+    if damped.curvature is not None:
+        integers, scales = descend_together(damped, integers, scales, grid)
     return IntegerLayer(integers, scales, problem.best_bias(integers * scales[:, :, None]))
+
+
+def _from_one_start(damped: LayerProblem, grid: Grid) -> IntegerLayer:
+    scales = search_scales(damped, grid, Weighting.GRAM)
+    integers, scales = descend(damped, grid.nearest(damped.weights, scales), scales, grid)
+    return IntegerLayer(integers, scales, damped.best_bias(integers * scales[:, :, None]))
 
 
 def _float32(scales: Float64) -> Float64:
@@ -93,5 +123,9 @@ METHODS: dict[str, Method] = {
     "mse": Method(_mse, "clips where that makes the weights' squared error least", moments=False),
     "clip": Method(_clip, "clips where that makes the outputs' squared error least; corrects biases"),
     "gptq": Method(_gptq, "GPTQ: later weights make up for the roundings of earlier ones; corrects biases"),
-    "adaround": Method(_adaround, "roundings, scales and biases learned layer by layer"),
+    "adaround": Method(
+        _adaround,
+        "roundings, scales and biases learned layer by layer, by what errors cost the outputs",
+        curvature=True,
+    ),
 }

@@ -17,6 +17,8 @@ from .recipe import has_weights
 
 #: Elements of im2col rows that are held at a time.
 _ROW_ELEMENTS = 1 << 20
+#: Parts of the samples, by turns, of which each tells how well what the others chose does on samples not seen.
+FOLDS = 2
 #: Bytes of the samples that the float network runs at a time.
 _BATCH_BYTES = 16 << 20
 #: Steps of int16 that are one for a layer's moments.
@@ -38,10 +40,17 @@ def spread(graph: Graph, samples: Sequence[Array], memory: int = MEMORY) -> list
 class Walk:
     """Values of both networks at the borders of the operators that are done; what nothing reads any more is dropped."""
 
-    def __init__(self, graph: Graph, samples: Sequence[Array], integers: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        samples: Sequence[Array],
+        integers: Mapping[str, Array],
+        curvatures: Mapping[str, Float64],
+    ) -> None:
         """graph: the float one. samples: per input float32 [N, *shape]; integers: the same on the integer graph's
-        grids, by name.
+        grids, by name. curvatures: of layers (curvature.py), by output; none will do.
         """
+        self._curvatures = curvatures
         self._graph = graph
         self._real = {port.tensor: array for port, array in zip(graph.inputs, samples, strict=True)}
         self._integer = dict(integers)
@@ -63,17 +72,25 @@ class Walk:
         owed = self._owed(node, tensors)
         if owed is not None:
             wanted = wanted + owed
-        moments = Moments(groups, outputs, depth, wanted_step(wanted))
-        for part in self._parts(node, groups * depth):
-            centred = _images(node, self._integer[node.inputs[0]][part].astype(np.float64) - x.zero_point)
-            if x.dtype is DType.INT16:
-                # Moments are exact for integers of 9 bits.
-                centred = np.floor(centred / _COARSE + 0.5)
-            rows = input_rows(node.op, centred, depth)
-            moments.add(rows, by_position(wanted[part].astype(np.float64), groups))
         bias = np.zeros((groups, outputs)) if not rest or rest[0] is None else rest[0].astype(np.float64)
-        step = x.scale * (_COARSE if x.dtype is DType.INT16 else 1)
-        return moments.problem(shaped, bias.reshape(groups, outputs), step)
+        bias = bias.reshape(groups, outputs)
+        # Moments are exact for integers of 9 bits.
+        coarse = _COARSE if x.dtype is DType.INT16 else 1
+        step = wanted_step(wanted)
+        whole, folds = Moments(groups, outputs, depth, step), []
+        for first in range(min(FOLDS, self._count)):
+            fold = Moments(groups, outputs, depth, step)
+            given, sums = self._integer[node.inputs[0]][first::FOLDS], wanted[first::FOLDS]
+            for part in self._parts(node, groups * depth, len(given)):
+                centred = _images(node, given[part].astype(np.float64) - x.zero_point)
+                if coarse > 1:
+                    centred = np.floor(centred / coarse + 0.5)
+                rows = input_rows(node.op, centred, depth)
+                fold.add(rows, by_position(sums[part].astype(np.float64), groups))
+            whole.join(fold)
+            folds.append(fold.problem(shaped, bias, x.scale * coarse))
+        found = whole.problem(shaped, bias, x.scale * coarse)
+        return replace(found, folds=tuple(folds), curvature=self._curvatures.get(node.outputs[0]))
 
     def _owed(self, node: Node, tensors: Mapping[str, Tensor]) -> Array | None:
         """What a sum that alone reads the layer misses so far, its other summand being done: the layer, whose inputs
@@ -125,11 +142,11 @@ class Walk:
             done += len(values[node.outputs[0]])
         return results
 
-    def _parts(self, node: Node, width: int) -> list[slice]:
-        """Slices of samples whose rows of ``width`` elements a position fit the memory that is held."""
+    def _parts(self, node: Node, width: int, count: int) -> list[slice]:
+        """Slices of ``count`` samples whose rows of ``width`` elements a position fit the memory that is held."""
         positions = int(np.prod(self._graph.outputs_of(node)[0].shape[:-1]))
         step = max(1, _ROW_ELEMENTS // max(1, width * positions))
-        return [slice(i, min(i + step, self._count)) for i in range(0, self._count, step)]
+        return [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
     def _run(self, node: Node, integer: Node, tensors: Mapping[str, Tensor]) -> list[Array]:
         """The outputs of a node of the integer network."""
@@ -139,7 +156,7 @@ class Walk:
         if has_weights(integer) and names[0] in self._integer:
             layer = _IntegerLayer(integer, inputs, outputs[0])
             x = self._integer[names[0]]
-            return [np.concatenate([layer(x[part]) for part in self._parts(node, layer.width)])]
+            return [np.concatenate([layer(x[part]) for part in self._parts(node, layer.width, self._count)])]
         each = []
         for i in range(self._count):
             data = [
