@@ -19,9 +19,9 @@
 #define CHECK_EMULATED 0
 #endif
 
-static const check_family *const families[] = {&check_gemm,    &check_depthwise, &check_elementwise,
-                                               &check_lookup,  &check_pool,      &check_resize,
-                                               &check_winograd};
+static const check_family *const families[] = {&check_gemm,     &check_depthwise, &check_elementwise,
+                                               &check_lookup,   &check_pool,      &check_resize,
+                                               &check_winograd, &check_gemm16,    &check_depthwise16};
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 void check_begin(check *c, const char *format, ...) {

@@ -46,6 +46,8 @@ extern const check_family check_lookup;
 extern const check_family check_pool;
 extern const check_family check_resize;
 extern const check_family check_winograd;
+extern const check_family check_gemm16;
+extern const check_family check_depthwise16;
 
 typedef enum check_outcome { CHECK_OK, CHECK_DIFFERS, CHECK_CRASHED } check_outcome;
 

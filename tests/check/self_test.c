@@ -335,6 +335,24 @@ static const struct {
     {"winograd_reads_beyond_x", winograd_reads_beyond_x, CHECK_CRASHED},
 };
 
+static void gemm16_forgets_k(const nyb_gemm_args *args) {
+    nyb_gemm_args wrong = *args;
+    wrong.segment = args->segments == 1 && args->segment > 2000 ? args->segment - 8 : args->segment;
+    nyb_gemm_x16w8_scalar(&wrong);
+}
+
+static void gemm16_clamps_to_less(const nyb_gemm_args *args) {
+    nyb_gemm_args wrong = *args;
+    wrong.output.maximum -= args->output.maximum > args->output.minimum;
+    nyb_gemm_x16w8_scalar(&wrong);
+}
+
+static void depthwise16_forgets_tap(const nyb_depthwise_args *args) {
+    nyb_depthwise_args wrong = *args;
+    wrong.window_width = args->window_width > 100 ? args->window_width - 1 : args->window_width;
+    nyb_depthwise_x16_scalar(&wrong);
+}
+
 // 1 where the outcome is not the expected one.
 static uint32_t expect(const check_family *family, const void *row, const char *name, check_outcome expected,
                        uint64_t seed) {
@@ -365,6 +383,19 @@ static uint32_t test_winograd(uint64_t seed, uint32_t *tests) {
         failed += expect(&check_winograd, &row, wrong_winograd[i].name, wrong_winograd[i].expected, seed);
     }
     *tests += WINOGRADS;
+    return failed;
+}
+
+static uint32_t test_wide(uint64_t seed, uint32_t *tests) {
+    nyb_gemm_variant gemm = *nyb_gemm_pick(0, 2, 8, 8, 4, false, NYB_PAIRS_ANY);
+    nyb_depthwise_variant depthwise = *nyb_depthwise_pick(0, 2);
+    gemm.run = gemm16_forgets_k;
+    uint32_t failed = expect(&check_gemm16, &gemm, "gemm16_forgets_k", CHECK_DIFFERS, seed);
+    gemm.run = gemm16_clamps_to_less;
+    failed += expect(&check_gemm16, &gemm, "gemm16_clamps_to_less", CHECK_DIFFERS, seed);
+    depthwise.run = depthwise16_forgets_tap;
+    failed += expect(&check_depthwise16, &depthwise, "depthwise16_forgets_tap", CHECK_DIFFERS, seed);
+    *tests += 3;
     return failed;
 }
 
@@ -409,6 +440,7 @@ uint32_t check_self_test(uint64_t seed) {
     }
     uint32_t tests = GEMMS + DEPTHWISES + ELEMENTWISES + LOOKUPS + POOLS + RESIZES + 6;
     failed += test_winograd(seed, &tests);
+    failed += test_wide(seed, &tests);
     printf("%u as expected, %u not\n", tests - failed, failed);
     return failed;
 }

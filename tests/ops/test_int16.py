@@ -82,6 +82,7 @@ def activation(data: st.DataObject) -> ops.Activation:
     return data.draw(st.sampled_from(list(ops.Activation)))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_conv2d_core_equals_meaning(data: st.DataObject) -> None:
     groups = data.draw(st.sampled_from((1, 1, 2, 3)))
@@ -96,6 +97,7 @@ def test_conv2d_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape, INT16))], prepack=prepack)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_depthwise_core_equals_meaning(data: st.DataObject) -> None:
     x = drawn_image(data, data.draw(st.integers(1, 40)), INT16)
@@ -107,6 +109,7 @@ def test_depthwise_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape, INT16))])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_fully_connected_core_equals_meaning(data: st.DataObject) -> None:
     # From 512 products on, sums may pass int32.
@@ -144,6 +147,7 @@ def test_elementwise_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, inputs, output, [data.draw(drawing.arrays(s, INT16)) for s in shapes])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_pool_core_equals_meaning(data: st.DataObject) -> None:
     x = drawn_image(data, data.draw(st.integers(1, 70)), INT16)
@@ -155,6 +159,7 @@ def test_pool_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, [x], y, [data.draw(drawing.arrays(x.shape, INT16))])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_reduction_core_equals_meaning(data: st.DataObject) -> None:
     shape = (*data.draw(drawing.SHAPES), data.draw(st.sampled_from((1, 5, 64, 65, 130))))
@@ -165,6 +170,7 @@ def test_reduction_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, [x], y, [data.draw(drawing.arrays(shape, INT16))])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_function_core_equals_meaning(data: st.DataObject) -> None:
     op: Operator = data.draw(
@@ -180,6 +186,7 @@ def test_function_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, [x], output, [data.draw(drawing.arrays(shape, types[0]))])
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_sigmoid_and_softmax_core_equal_meaning(data: st.DataObject) -> None:
     op = data.draw(st.sampled_from((ops.Logistic(), ops.Tanh(), ops.Softmax(), ops.Softmax(0.3))))
