@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -54,11 +55,15 @@ def require(*tools: str) -> None:
 
 @cache
 def _built(preset: str) -> Path:
-    for arguments in (["--preset", preset], ["--build", "--preset", preset]):
-        done = subprocess.run(["cmake", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "warning:" not in done.stdout, done.stdout
-    return ROOT / "build" / preset
+    folder = ROOT / "build" / preset
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # processes that share the tests share the builds
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for arguments in (["--preset", preset], ["--build", "--preset", preset]):
+            done = subprocess.run(["cmake", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "warning:" not in done.stdout, done.stdout
+    return folder
 
 
 def host_build() -> Path:
