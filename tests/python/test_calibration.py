@@ -18,8 +18,10 @@ import nybble
 from nybble import ops
 from nybble.graph import DType, Graph, Node, Operator, Port, Quantization, Tensor, constant, evaluate_outputs
 from nybble.ops import Function, Step, Window
-from nybble.quantize import CALIBRATIONS, Override, Range, Recipe
+from nybble.quantize import CALIBRATIONS, Override, Range, Recipe, observe
+from nybble.quantize.activations import rounding_loss
 from nybble.quantize.calibration import BINS, Histogram
+from nybble.quantize.observe import CHOICES, chosen
 from nybble.quantize.parameters import activation_parameters, quantized
 
 
@@ -303,3 +305,49 @@ def test_the_command_takes_a_recipe(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [*start, "--recipe", str(tmp_path / "recipe.yaml")])
     assert done.exit_code == 1
     assert "recipe.yaml: unknown key 'wheights'; there are weights, activations" in done.output
+
+
+def identity(size: int = 4) -> Graph:
+    """y = x."""
+    tensors = {
+        "x": Tensor("x", DType.FLOAT32, (1, size)),
+        "w": constant("w", np.eye(size, dtype=np.float32)),
+        "y": Tensor("y", DType.FLOAT32, (1, size)),
+    }
+    node = Node(ops.FullyConnected(), ("x", "w"), ("y",), "same")
+    return Graph(tensors, (node,), (Port("x", "x", True),), (Port("y", "y", True),), "identity")
+
+
+def test_loss_of_rounded_activations() -> None:
+    """Input and output are rounded, one after the other, and what is out of range is clipped; weights are not."""
+    x = np.random.default_rng(0).normal(size=(7, 1, 4)).astype(np.float32)
+    ranges = {"x": Range(-1.5, 1.5), "y": Range(-0.75, 2.0)}
+    y = x.astype(np.float64)
+    for low, high in ranges.values():
+        scale = float(np.float32((high - low) / 255))
+        zero = np.floor(-128 - low / scale + 0.5)
+        y = (np.clip(np.floor(y / scale + 0.5) + zero, -128, 127) - zero) * scale
+    assert rounding_loss(identity(), ranges, Recipe(), [x]) == pytest.approx(
+        float(((y - x) ** 2).sum()), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("row", CHOICES)
+def test_calibration_is_chosen_on_samples_that_ranges_are_not_of(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).normal(size=(12, 1, 400)).astype(np.float32)
+    x[1::2] *= 10
+    seen = []
+
+    def loss(graph: Graph, ranges: dict[str, Range], recipe: Recipe, samples: Sequence[np.ndarray]) -> float:
+        seen.append((ranges["x"].high > 10, float(samples[0].max()) > 10))
+        clipped = ranges["x"].high < x[int(ranges["x"].high > 10) :: 2].max()
+        return float(clipped == (row == "minmax"))
+
+    monkeypatch.setattr(sys.modules[chosen.__module__], "rounding_loss", loss)
+    assert chosen(identity(400), [x], Recipe()) == row
+    assert sorted(seen) == [(False, True)] * 2 + [(True, False)] * 2
+    ranges = observe(identity(400), [x], Recipe())
+    assert ranges == observe(identity(400), [x], Recipe(calibration=row))
+    assert chosen(identity(400), [x[:1]], Recipe()) == "minmax"

@@ -55,7 +55,8 @@ _BITS = click.Choice(["8", "4", "2"])
 @click.option(
     "--calibration",
     type=click.Choice(list(CALIBRATIONS)),
-    help="How the ranges of activations are found; minmax by default, mse for fewer than 8 bits.",
+    help="How the ranges of activations are found; by default minmax or mse, by samples that ranges are not of, "
+    "mse for fewer than 8 bits, minmax for 16.",
 )
 @click.option(
     "--percentile",

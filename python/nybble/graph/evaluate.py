@@ -36,13 +36,15 @@ def evaluate_batches(
     size: int = 64,
     keep: Collection[str] | None = None,
     memory: int = MEMORY,
+    through: Callable[[str, Array], Array] | None = None,
 ) -> Iterator[dict[str, Array]]:
     """The float network (Operator.real) on many samples, some at a time, in order.
 
     samples: one array [N, *shape] per graph input. Yields for up to ``size`` samples the tensors named by
     ``keep`` (all that are computed, inputs included, where it is None), [B, *shape] each; fewer samples at a time
     where the tensors that are alive would take more than ``memory`` bytes, but at least one. Each sample's numbers
-    are those of ``evaluate``, whatever the samples beside it.
+    are those of ``evaluate``, whatever the samples beside it. through: makes of a tensor's name and numbers the
+    numbers that stand in their place.
 
     Raises ValueError where the samples do not fit the inputs, KeyError where ``keep`` names a tensor that is not
     computed.
@@ -65,11 +67,16 @@ def evaluate_batches(
             for port, array in zip(graph.inputs, samples, strict=True)
             if port.tensor in last or port.tensor in wanted
         }
+        if through is not None:
+            values = {name: through(name, array) for name, array in values.items()}
         count = len(samples[0][first : first + size])
         for i, node in enumerate(graph.nodes):
             if not any(name in last or name in wanted for name in node.outputs):
                 continue
-            values.update(zip(node.outputs, _run(graph, node, values, constants, count), strict=True))
+            results = _run(graph, node, values, constants, count)
+            if through is not None:
+                results = [through(*one) for one in zip(node.outputs, results, strict=True)]
+            values.update(zip(node.outputs, results, strict=True))
             for name in (*node.inputs, *node.outputs):
                 if last.get(name, i) == i and name not in wanted:
                     values.pop(name, None)

@@ -195,7 +195,7 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
     if recipe.activations < 8:
         yield "activations at 8 bits", replace(recipe, activations=8, calibration=None)
     for row in CALIBRATIONS:
-        if row != (recipe.calibration or ("minmax" if recipe.activations >= 8 else "mse")):
+        if row != (recipe.calibration or {16: "minmax", 8: None}.get(recipe.activations, "mse")):
             yield f"calibration {row}", replace(recipe, calibration=row)
     narrowest = min((one.weight_bits for one in costly), default=8)
     for bits in (4, 8):

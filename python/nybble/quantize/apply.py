@@ -24,6 +24,7 @@ from ..graph import (
 from ..ops import AverageRounding
 from ..passes.absorb import fresh
 from ..passes.fold_affine import OUTPUT_AXIS
+from .activations import activation_quantizations
 from .curvature import curvatures
 from .group_weights import grouped
 from .layer import Float64, Grid, IntegerLayer, LayerProblem, as_weights, by_group
@@ -31,7 +32,6 @@ from .methods import METHODS
 from .parameters import (
     WEIGHT_TYPES,
     Range,
-    activation_parameters,
     quantized,
     quantized_bias,
     scales_for_bias,
@@ -39,7 +39,6 @@ from .parameters import (
 from .recipe import Recipe, has_weights
 from .requantize_weights import SAFE_SUM
 from .solved import Solved, digest
-from .ties import tied
 from .walk import Walk, spread
 
 #: Called with (steps done, of).
@@ -105,25 +104,7 @@ def quantize_levels(
     bits = recipe.bits(graph)
     lowered: dict[tuple[str, int], LoweredLayer] = {}
     method = METHODS[recipe.method]
-    groups, fixed = tied(graph, recipe.wide)
-    together: dict[str, Range] = {}
-    for name, group in groups.items():
-        data = graph.tensors[name].data
-        seen = (
-            ranges.get(name)
-            if data is None
-            else Range(float(data.min()), float(data.max()))
-            if data.size
-            else None
-        )
-        if seen is not None:
-            together[group] = together[group].union(seen) if group in together else seen
-    levels = {groups[name]: found for name, found in recipe.activation_bits(graph).items()}
-    parameters = {
-        group: activation_parameters(seen, levels[group], recipe.symmetric)
-        for group, seen in together.items()
-    } | fixed
-
+    groups, parameters = activation_quantizations(graph, ranges, recipe)
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}
     dtype = DType.INT16 if recipe.wide else DType.INT8

@@ -51,10 +51,11 @@ class Recipe:
     weights by the names of nodes; they go before all others. overrides: for operators by name and type, later ones
     before earlier ones. group: this many k (16, 32, 64 or 128) share a factor of their own, in 4-bit and 2-bit weights
     of convolutions and fully connected layers; None: one scale per channel.
-    calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 16 and
-    8 bits, mse for fewer. percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0.
-    method: how weights become integers, a row of methods.METHODS. pair_safe: neighbouring 8-bit weights of at most
-    128 together, for kernels with 16-bit sums.
+    calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 16
+    bits, mse for fewer than 8, and for 8 the one of both that is better on samples that ranges are not of.
+    percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0. method: how weights
+    become integers, a row of methods.METHODS. pair_safe: neighbouring 8-bit weights of at most 128 together, for
+    kernels with 16-bit sums.
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
     what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits. 16 bits are for all of a network,
@@ -148,12 +149,10 @@ class Recipe:
         whole = {groups[name] for name in ends if name in groups} | fixed.keys()
         return {name: 8 if group in whole else most[group] or 8 for name, group in groups.items()}
 
-    def calibrations(self, graph: Graph) -> dict[str, str]:
-        """The calibration of every float32 tensor, by name."""
+    def calibrations(self, graph: Graph, whole: str = "minmax") -> dict[str, str]:
+        """The calibration of every float32 tensor, by name. whole: of 8 and more bits, where the recipe leaves it open."""
         chosen = self._overridden(graph.nodes, lambda one: one.calibration)
-        standard = {
-            name: "minmax" if bits >= 8 else "mse" for name, bits in self.activation_bits(graph).items()
-        }
+        standard = {name: whole if bits >= 8 else "mse" for name, bits in self.activation_bits(graph).items()}
         return {name: chosen.get(name, self.calibration or row) for name, row in standard.items()}
 
     def _overridden(self, nodes: Sequence[Node], key: Callable[[Override], T | None]) -> dict[str, T]:

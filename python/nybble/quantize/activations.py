@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations' quantizations, and what rounding them alone costs the outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .. import ops
+from ..graph import Array, DType, Graph, Quantization, evaluate_batches
+from .parameters import Range, activation_parameters, quantized
+from .recipe import Recipe
+from .ties import tied
+
+
+def activation_quantizations(
+    graph: Graph, ranges: Mapping[str, Range], recipe: Recipe
+) -> tuple[dict[str, str], dict[str, Quantization]]:
+    """(the group of every float32 tensor by name, the quantization of every group): tensors that share a scale cover
+    all their ranges.
+    """
+    groups, fixed = tied(graph, recipe.wide)
+    together: dict[str, Range] = {}
+    for name, group in groups.items():
+        data = graph.tensors[name].data
+        seen = (
+            ranges.get(name)
+            if data is None
+            else Range(float(data.min()), float(data.max()))
+            if data.size
+            else None
+        )
+        if seen is not None:
+            together[group] = together[group].union(seen) if group in together else seen
+    levels = {groups[name]: found for name, found in recipe.activation_bits(graph).items()}
+    return groups, {
+        group: activation_parameters(seen, levels[group], recipe.symmetric)
+        for group, seen in together.items()
+    } | fixed
+
+
+def rounding_loss(
+    graph: Graph, ranges: Mapping[str, Range], recipe: Recipe, samples: Sequence[Array]
+) -> float:
+    """The squared error of the outputs, before a final Softmax, where every activation of the float network is rounded
+    to its integers and the weights are not. samples: per input float32 [N, *shape].
+    """
+    groups, parameters = activation_quantizations(graph, ranges, recipe)
+    dtype = DType.INT16 if recipe.wide else DType.INT8
+
+    def rounded(name: str, array: Array) -> Array:
+        found = parameters.get(groups.get(name, ""))
+        if found is None:
+            return array
+        steps = quantized(array, found, dtype).astype(np.float64) - found.single_zero_point
+        return np.asarray(steps * found.single_scale, np.float32)
+
+    producers = graph.producers()
+    names = []
+    for port in graph.outputs:
+        node = producers.get(port.tensor)
+        softmax = node is not None and isinstance(node.op, ops.Softmax)
+        names.append(node.inputs[0] if node is not None and softmax else port.tensor)
+    exact = evaluate_batches(graph, samples, keep=names)
+    ours = evaluate_batches(graph, samples, keep=names, through=rounded)
+    losses = []
+    for wanted, found in zip(exact, ours, strict=True):
+        for name in names:
+            difference = (found[name].astype(np.float64) - wanted[name]).reshape(-1)
+            losses.append(math.fsum(difference * difference))
+    return math.fsum(losses)
