@@ -50,7 +50,7 @@ static inline int8_t nyb_finish(int32_t acc, int32_t multiplier, int32_t shift,
 
 // The same on 64 bits: sums of 16-bit activations, whose product with the multiplier fits 63 bits by the
 // compiler's proof. Without one it wraps.
-static inline int64_t nyb_scale_wide(int64_t acc, int32_t multiplier, int32_t shift, int32_t nudge) {
+static inline int64_t nyb_scale64(int64_t acc, int32_t multiplier, int32_t shift, int32_t nudge) {
     const uint32_t s = (uint32_t)shift & 63u;
     uint64_t product = (uint64_t)acc * (uint64_t)(int64_t)multiplier;
     product += UINT64_C(1) << ((s - 1u) & 63u);
@@ -61,9 +61,9 @@ static inline int64_t nyb_scale_wide(int64_t acc, int32_t multiplier, int32_t sh
 }
 
 // From an accumulator of 64 bits to an int16 output. Their zero point is 0.
-static inline int16_t nyb_finish_wide(int64_t acc, int32_t multiplier, int32_t shift,
-                                      const nyb_requantize *output) {
-    const int64_t scaled = nyb_scale_wide(acc, multiplier, shift, output->nudge);
+static inline int16_t nyb_finish16(int64_t acc, int32_t multiplier, int32_t shift,
+                                   const nyb_requantize *output) {
+    const int64_t scaled = nyb_scale64(acc, multiplier, shift, output->nudge);
     return (int16_t)(scaled < output->minimum ? output->minimum
                                               : (scaled > output->maximum ? output->maximum : scaled));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nyb_finish_wide for eight channels at a time, where accumulators and results fit int32.
+// nyb_finish16 for eight channels at a time, where accumulators and results fit int32.
 #ifndef NYB_KERNELS_EPILOGUE16_AVX2_H
 #define NYB_KERNELS_EPILOGUE16_AVX2_H
 

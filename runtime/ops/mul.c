@@ -66,7 +66,7 @@ static void wide_elements(const nyb_mul_args *args, const nyb_elements *e) {
     int16_t *c = (int16_t *)(void *)e->c;
     for (uint32_t i = 0; i < e->rows; i++, a += e->a_stride, b += e->b_stride, c += e->columns) {
         for (uint32_t j = 0; j < e->columns; j++) {
-            c[j] = nyb_finish_wide((int32_t)a[j] * b[j], args->multiplier, args->shift, &args->output);
+            c[j] = nyb_finish16((int32_t)a[j] * b[j], args->multiplier, args->shift, &args->output);
         }
     }
 }

@@ -175,7 +175,7 @@ static void row(void *context, uint32_t index, uint32_t thread) {
         for (uint32_t i = 0; i < width; i++) {
             const int32_t acc = nyb_add(sums[i], p->bias);
             if (p->bytes == 2) {
-                wide[first + i] = nyb_finish_wide(acc, p->multiplier, p->shift, &p->output);
+                wide[first + i] = nyb_finish16(acc, p->multiplier, p->shift, &p->output);
             } else {
                 y[first + i] = nyb_finish(acc, p->multiplier, p->shift, &p->output);
             }

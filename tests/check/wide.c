@@ -117,7 +117,7 @@ static const uint8_t *pack(const int32_t *plain, uint32_t channels, uint32_t dep
 }
 
 static int16_t finish(const constants *k, int64_t sum, uint32_t j) {
-    return nyb_finish_wide(sum + k->bias[j], k->multiplier[j], k->shift[j], &k->output);
+    return nyb_finish16(sum + k->bias[j], k->multiplier[j], k->shift[j], &k->output);
 }
 
 enum { COLUMNS_MAX = 64 };

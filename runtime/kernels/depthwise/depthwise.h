@@ -69,4 +69,17 @@ extern const nyb_depthwise_variant nyb_depthwise16_variants[];
 // one.
 const nyb_depthwise_variant *nyb_depthwise_pick(uint32_t cpu, uint32_t bytes);
 
+// The channels from `first` on, a multiple of 8, of 16-bit activations.
+static inline nyb_depthwise_args nyb_depthwise16_from(const nyb_depthwise_args *args, uint32_t first) {
+    nyb_depthwise_args rest = *args;
+    rest.x += first * sizeof(int16_t);
+    rest.weights += (size_t)args->window_height * args->window_width * first;
+    rest.bias += first;
+    rest.multiplier += first;
+    rest.shift += first;
+    rest.channels -= first;
+    rest.c += first * sizeof(int16_t);
+    return rest;
+}
+
 #endif

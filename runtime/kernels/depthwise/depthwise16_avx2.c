@@ -55,15 +55,8 @@ void nyb_depthwise_x16_avx2(const nyb_depthwise_args *args) {
     for (; args->narrow && args->channels - first >= NR; first += NR) {
         panel(args, args->weights + first / NR * panel_bytes, first);
     }
-    nyb_depthwise_args rest = *args;
-    rest.x += first * sizeof(int16_t);
-    rest.weights += first / NR * panel_bytes;
-    rest.bias += first;
-    rest.multiplier += first;
-    rest.shift += first;
-    rest.channels -= first;
-    rest.c += first * sizeof(int16_t);
-    if (rest.channels > 0) {
+    if (first < args->channels) {
+        const nyb_depthwise_args rest = nyb_depthwise16_from(args, first);
         nyb_depthwise_x16_scalar(&rest);
     }
 }

@@ -29,7 +29,7 @@ static void pixel(const nyb_depthwise_args *args, const int8_t *x, const int8_t 
         }
     }
     for (uint32_t j = 0; j < width; j++) {
-        c[j] = nyb_finish_wide(acc[j], args->multiplier[first + j], args->shift[first + j], &args->output);
+        c[j] = nyb_finish16(acc[j], args->multiplier[first + j], args->shift[first + j], &args->output);
     }
 }
 

@@ -45,7 +45,7 @@ static inline void gemm(const nyb_gemm_args *args, uint32_t bits) {
             }
             int16_t *c = (int16_t *)(void *)(args->c + m * args->c_stride) + n;
             for (uint32_t j = 0; j < width; j++) {
-                c[j] = nyb_finish_wide(total[j], args->multiplier[n + j], args->shift[n + j], &args->output);
+                c[j] = nyb_finish16(total[j], args->multiplier[n + j], args->shift[n + j], &args->output);
             }
         }
     }
