@@ -112,6 +112,7 @@ void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int3
 typedef enum check_shifts {
     CHECK_FITTING,  // outputs within int8 and somewhat beyond
     CHECK_UP_TO_31, // no nudge
+    CHECK_AT_31,    // no nudge, and products of 32 bits wrap
     CHECK_ABOVE_31, // nudge
     CHECK_ANY,      // 1 to 62
     CHECK_MIXED,    // a choice per channel

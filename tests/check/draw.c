@@ -70,7 +70,7 @@ void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int3
 }
 
 const char *const check_shifts_names[CHECK_SHIFTS] = {
-    "fitting", "up to 31", "above 31", "any", "mixed",
+    "fitting", "up to 31", "31", "above 31", "any", "mixed",
 };
 
 // Bits of |x|: 0 for 0, 31 for INT32_MAX.
@@ -117,6 +117,8 @@ static int32_t draw_shift(check *c, check_shifts shifts, int32_t accumulator) {
     switch (shifts == CHECK_MIXED ? (check_shifts)check_below(c, CHECK_MIXED) : shifts) {
     case CHECK_UP_TO_31:
         return check_between(c, 1, 31);
+    case CHECK_AT_31:
+        return 31;
     case CHECK_ABOVE_31:
         return check_between(c, 32, 62);
     case CHECK_ANY:
