@@ -15,12 +15,12 @@
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
-#endif
-#if defined(__linux__) && defined(__x86_64__)
-#include <sys/syscall.h>
 
 // Whether the CPU has tiles of int8 and the system lets this process use them, which it must ask for. Numbers
 // are those of the kernel's user ABI (asm/prctl.h: ARCH_REQ_XCOMP_PERM; XTILEDATA), which old headers lack.
+#if defined(__linux__) && defined(__x86_64__)
+#include <sys/syscall.h>
+
 static bool amx_granted(void) {
     unsigned int a, b, c, d;
     const unsigned int needed = 3u << 24; // AMX-TILE, AMX-INT8
@@ -29,6 +29,7 @@ static bool amx_granted(void) {
 }
 #else
 static bool amx_granted(void) { return false; }
+#endif
 #endif
 
 uint32_t nyb_cpu_detect(void) {
