@@ -25,9 +25,12 @@ from nybble.measure.report import verdict
 @click.argument("networks", nargs=-1)
 @click.option("--budget", default="weights=50%", show_default=True)
 @click.option("--candidates", type=int, default=12, show_default=True)
+@click.option("--levels", default="8,4,2", show_default=True, help="Bits that a layer's weights may have.")
 @click.option("--jobs", type=int, default=1, show_default=True)
 @click.option("--results", type=click.Path(path_type=Path), help="Where an interrupted run goes on from.")
-def main(networks: tuple[str, ...], budget: str, candidates: int, jobs: int, results: Path | None) -> None:
+def main(
+    networks: tuple[str, ...], budget: str, candidates: int, levels: str, jobs: int, results: Path | None
+) -> None:
     """Explore NETWORKS, or the digits where none is named."""
     known = collection()
     with tempfile.TemporaryDirectory() as place:
@@ -47,6 +50,7 @@ def main(networks: tuple[str, ...], budget: str, candidates: int, jobs: int, res
                 test_labels=labels,
                 budget=budget,
                 candidates=candidates,
+                levels=[int(bits) for bits in levels.split(",")],
                 jobs=jobs,
                 results=results,
             )
