@@ -60,12 +60,22 @@ static inline int64_t nyb_scale64(int64_t acc, int32_t multiplier, int32_t shift
     return (int64_t)product >> s;
 }
 
+// The same with 31 more bits behind the multiplier's, single rounding: nested floors are one floor.
+static inline int64_t nyb_scale_long(int64_t acc, int32_t multiplier, int32_t low, int32_t shift) {
+    const uint32_t s = (uint32_t)shift & 63u;
+    const int64_t below = (int64_t)((uint64_t)acc * (uint64_t)(int64_t)low) >> 31;
+    const uint64_t product = (uint64_t)acc * (uint64_t)(int64_t)multiplier + (uint64_t)below;
+    return (int64_t)(product + (UINT64_C(1) << ((s - 1u) & 63u))) >> s;
+}
+
+static inline int16_t nyb_clamp_long(int64_t x, const nyb_requantize *output) {
+    return (int16_t)(x < output->minimum ? output->minimum : (x > output->maximum ? output->maximum : x));
+}
+
 // From an accumulator of 64 bits to an int16 output. Their zero point is 0.
 static inline int16_t nyb_finish16(int64_t acc, int32_t multiplier, int32_t shift,
                                    const nyb_requantize *output) {
-    const int64_t scaled = nyb_scale64(acc, multiplier, shift, output->nudge);
-    return (int16_t)(scaled < output->minimum ? output->minimum
-                                              : (scaled > output->maximum ? output->maximum : scaled));
+    return nyb_clamp_long(nyb_scale64(acc, multiplier, shift, output->nudge), output);
 }
 
 // Between the entries of a table of 513 for int16, which stand 128 steps apart: a straight line, rounded to

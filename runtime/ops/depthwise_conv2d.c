@@ -114,7 +114,7 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
     const nyb_weights *w = &plan->weights;
     const uint64_t taps = (uint64_t)plan->window.height * plan->window.width;
     if (w->nr != NYB_DEPTHWISE_NR || w->kr != 1 || w->outputs != x.shape[3] || w->depth != taps ||
-        w->scale_group) {
+        w->scale_group || w->multiplier_low != NULL) {
         return nyb_node_fail(node, why, "weights: one channel of the window for each channel", (int64_t)taps,
                              w->depth);
     }

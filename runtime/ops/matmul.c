@@ -20,6 +20,9 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
     if (type == NYB_INT16 && (w->zero_point != 0 || nyb_node_zero_point(node) != 0)) {
         return nyb_node_fail(node, why, "zero points of 0 beside int16", 0, w->zero_point);
     }
+    if (w->multiplier_low != NULL && (type != NYB_INT16 || matmul->output.nudge != 0)) {
+        return nyb_node_fail(node, why, "longer multipliers beside int16, rounded once", NYB_INT16, type);
+    }
     matmul->gemm = nyb_gemm_pick(cpu, matmul->bytes, w->bits, w->nr, w->kr, w->scale_group != 0, w->pairs);
     if (matmul->gemm == NULL) {
         return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
@@ -88,6 +91,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .prepacked = prepacked(matmul, part),
         .bias = w->bias + channel,
         .multiplier = w->multiplier + channel,
+        .multiplier_low = w->multiplier_low != NULL ? w->multiplier_low + channel : NULL,
         .shift = w->shift + channel,
         .weight_sum = w->weight_sum + channel,
         .weight_minimum = w->minimum,

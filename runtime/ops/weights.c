@@ -46,6 +46,13 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->multiplier = weights->bias + channels;
     weights->shift = weights->multiplier + channels;
     weights->weight_sum = weights->shift + channels;
+    const nyb_span low = nyb_get_span(&table, NYB_WEIGHTS_MULTIPLIER_LOW);
+    if (low.data != NULL) {
+        if (low.size != 4 * channels) {
+            return false;
+        }
+        weights->multiplier_low = low.data;
+    }
     if (weights->scale_group != 0) {
         // A zero point takes its share off whole rows, whose groups have no factor.
         const uint32_t step = weights->kr * (8 / weights->bits);

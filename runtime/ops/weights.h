@@ -11,6 +11,7 @@ typedef struct nyb_weights {
     const int32_t *multiplier;
     const int32_t *shift;
     const int32_t *weight_sum;
+    const int32_t *multiplier_low; // NULL: none
     const int8_t *factors; // of scale groups of k: [padded_outputs / nr][scale groups][nr]; NULL: none
     uint32_t scale_group;
     uint32_t bits;

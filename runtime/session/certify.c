@@ -115,6 +115,11 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                 return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
                                 "a multiplier of at least 0, a shift of 1 to 62", 62, w.shift[channel]);
             }
+            if (w.multiplier_low != NULL && (w.multiplier_low[channel] < 0 || accumulator > INT32_MAX)) {
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
+                                "longer multipliers of at least 0 beside accumulators within int32", 0,
+                                w.multiplier_low[channel]);
+            }
             // Kernels multiply the padding with whatever activations stand there.
             const uint32_t step = w.kr * (8 / w.bits);
             for (uint32_t k = w.depth; k < (w.depth + step - 1) / step * step; k++) {

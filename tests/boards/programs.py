@@ -60,7 +60,9 @@ def _built(preset: str) -> Path:
     with (folder / "lock").open("w") as lock:  # processes that share the tests share the builds
         fcntl.flock(lock, fcntl.LOCK_EX)
         for arguments in (["--preset", preset], ["--build", "--preset", preset]):
-            done = subprocess.run(["cmake", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["cmake", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, done.stdout + done.stderr
             assert "warning:" not in done.stdout, done.stdout
     return folder

@@ -30,6 +30,7 @@ REQUIRED = (
     "ad01_int8",
     "automl_flowers_labeler",
     "cifar10_q",
+    "conv_fc_mnist_a16w4",
     "conv_fc_mnist_a16w8",
     "conv_fc_mnist_srq_a8w8",
     "deeplabv3_mnv2_dm05_pascal_quant",

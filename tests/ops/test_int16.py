@@ -125,6 +125,22 @@ def test_fully_connected_core_equals_meaning(data: st.DataObject) -> None:
     assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape, INT16))])
 
 
+def test_products_of_doubles_are_rounded_once() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(-8, 8, (9, 100)).astype(np.int8)
+    scales = tuple(float(np.float32(s)) for s in rng.uniform(0.01, 0.1, 9))
+    w = Tensor("w", DType.INT4, values.shape, Quantization(scales, (0,) * 9, 0), values)
+    x, y = wide("x", (40, 100)), wide("y", (40, 9), 0.0007)
+    op = ops.FullyConnected(real_rounding=True)
+    array = rng.integers(-32768, 32768, x.shape).astype(np.int16)
+    [found] = op.integer([array], [x, w], [y])
+    sums = array.astype(np.float64) @ values.T.astype(np.float64)
+    real = sums * (np.float64(x.scale) * np.array(scales) / np.float64(y.scale))
+    away = np.trunc(real) + np.where(np.abs(real - np.trunc(real)) >= 0.5, np.sign(real), 0)
+    assert np.array_equal(found, np.clip(away, -32768, 32767))
+    assert_core_equals_meaning(op, [x, w], y, [array])
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_elementwise_core_equals_meaning(data: st.DataObject) -> None:

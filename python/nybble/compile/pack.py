@@ -120,8 +120,14 @@ def weight_fields(weights: Weights, layout: Layout) -> Mapping[str, Any]:
             "scale_group": weights.scale_groups.size,
             "scale_factors": pack_factors(weights.scale_groups, groups, layout),
         }
+    longer: Mapping[str, Any] = {}
+    if weights.multiplier_low is not None:
+        padded = np.zeros((groups, -(-n // layout.nr) * layout.nr), np.int32)
+        padded[:, :n] = weights.multiplier_low.reshape(groups, n)
+        longer = {"multiplier_low": padded.reshape(-1)}
     return {
         **scale_groups,
+        **longer,
         "data": pack(weights.values, layout),
         "layout": layout.fields(),
         "outputs": n,

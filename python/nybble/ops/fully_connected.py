@@ -23,11 +23,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Array, Lowered, Operator, Rounding, Tensor
+from ..graph import Array, DType, Lowered, Operator, Rounding, Tensor
 from .activation import Activation
 from .exact import exact_matmul
-from .requantize import finish, output_fields, requantize, require_activations
-from .threshold import equal_requantization
+from .requantize import finish, output_fields, requantize, requantize_long, require_activations
+from .threshold import equal_requantization, long_requantization
 from .weights import Weights, accumulate, fold, require_weights
 
 
@@ -76,6 +76,10 @@ class FullyConnected(Operator):
             products = (np.float32(inputs[0].scale) * scales).astype(np.float64)
         else:
             products = np.float64(inputs[0].scale) * scales.astype(np.float64)
+        if inputs[0].dtype is DType.INT16:
+            ratios = products / np.float64(output.scale)
+            multiplier, low, shift = long_requantization(ratios, weights.reach, output)
+            return replace(weights, multiplier=multiplier, multiplier_low=low, shift=shift), Rounding.SINGLE
         multiplier, shift, rounding = equal_requantization(
             products / np.float64(output.scale), weights.reach, output
         )
@@ -89,6 +93,8 @@ class FullyConnected(Operator):
         rows = arrays[0].reshape(-1, weights.values.shape[2])
         acc = accumulate(rows, weights.multiplied[0], weights.bias)
         scaled = requantize(acc, weights.multiplier, weights.shift, rounding)
+        if weights.multiplier_low is not None:
+            scaled = requantize_long(acc, weights.multiplier, weights.multiplier_low, weights.shift)
         return [finish(scaled, outputs[0], self.activation).reshape(outputs[0].shape)]
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:

@@ -100,6 +100,16 @@ def requantize(
     return result
 
 
+def requantize_long(
+    acc: npt.NDArray[Any], multiplier: npt.ArrayLike, low: npt.ArrayLike, shift: npt.ArrayLike
+) -> Int64:
+    """requantize with 31 more bits behind the multiplier's, Rounding.SINGLE; acc within int32."""
+    wide, s = np.asarray(acc, np.int64), np.asarray(shift, np.int64)
+    product = wide * np.asarray(multiplier, np.int64) + ((wide * np.asarray(low, np.int64)) >> 31)
+    result: Int64 = (product + (np.int64(1) << (s - 1))) >> s
+    return result
+
+
 def require_reach(reach: int, multiplier: int, shift: int) -> None:
     """Raise ValueError unless accumulators up to ``reach`` give results within the C core's int32."""
     if reach * multiplier >> shift >= (1 << 31) - (1 << 16):

@@ -38,6 +38,8 @@ class Weights:
     reach: npt.NDArray[np.int64]
     """Bound of abs(accumulator) of each channel for every input of the input's type (a certificate)."""
     scale_groups: ScaleGroups | None = None
+    multiplier_low: npt.NDArray[np.int32] | None = None
+    """31 more bits behind the multiplier's, where there are such."""
 
     @property
     def multiplied(self) -> npt.NDArray[np.int64]:

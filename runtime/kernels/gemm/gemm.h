@@ -25,6 +25,7 @@
 // The variants for 16-bit activations (variants16.inc) take int16 as they are in a tensor and write int16,
 // both aligned to 2 bytes; weights and constants are the same, without row_bias and factors. Sums are of 64
 // bits; `narrow` says that all fit 32.
+// multiplier_low: one int32 per column, 31 more bits behind the multiplier's, the nudge being 0; or NULL.
 #ifndef NYB_KERNELS_GEMM_H
 #define NYB_KERNELS_GEMM_H
 
@@ -44,6 +45,7 @@ typedef struct nyb_gemm_args {
     const void *prepacked;
     const int32_t *bias;
     const int32_t *multiplier;
+    const int32_t *multiplier_low;
     const int32_t *shift;
     const int32_t *weight_sum;
     int32_t weight_minimum;

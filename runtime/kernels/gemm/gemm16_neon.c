@@ -83,10 +83,10 @@ NYB_INLINE void gemm(const nyb_gemm_args *args, const int bits) {
     }
 }
 
-// Where sums may pass 32 bits the portable one adds them.
+// Where sums may pass 32 bits, or multipliers have more than 31, the portable one takes over.
 #define NYB_GEMM16(bits)                                                                                     \
     void nyb_gemm_x16w##bits##_neon(const nyb_gemm_args *args) {                                             \
-        if (args->narrow) {                                                                                  \
+        if (args->narrow && args->multiplier_low == NULL) {                                                  \
             gemm(args, bits);                                                                                \
         } else {                                                                                             \
             nyb_gemm_x16w##bits##_scalar(args);                                                              \

@@ -45,7 +45,12 @@ static inline void gemm(const nyb_gemm_args *args, uint32_t bits) {
             }
             int16_t *c = (int16_t *)(void *)(args->c + m * args->c_stride) + n;
             for (uint32_t j = 0; j < width; j++) {
-                c[j] = nyb_finish16(total[j], args->multiplier[n + j], args->shift[n + j], &args->output);
+                c[j] =
+                    args->multiplier_low == NULL
+                        ? nyb_finish16(total[j], args->multiplier[n + j], args->shift[n + j], &args->output)
+                        : nyb_clamp_long(nyb_scale_long(total[j], args->multiplier[n + j],
+                                                        args->multiplier_low[n + j], args->shift[n + j]),
+                                         &args->output);
             }
         }
     }
