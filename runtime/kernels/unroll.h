@@ -14,7 +14,9 @@
 #endif
 
 // The compiler may not move loads across: what follows a multiplication would be loaded early, and the sums
-// spilled for it. Changes nothing else.
-#define NYB_IN_ORDER(x) __asm__ volatile("" : "+x"(x) : : "memory")
+// spilled for it. Changes nothing else. x: in a vector register of x86.
+#ifndef NYB_IN_ORDER
+#define NYB_IN_ORDER(x) __asm__ volatile("" : "+v"(x) : : "memory")
+#endif
 
 #endif

@@ -65,6 +65,9 @@ EMULATED int32_t emulated_saturate(int32_t x, int32_t minimum, int32_t maximum) 
     }
 #define EMULATED_BIT(mask) ((uint32_t)((uint64_t)(mask) >> i) & 1u)
 
+// No register holds 512 bits (kernels/unroll.h).
+#define NYB_IN_ORDER(x) ((void)(x))
+
 // Macros of some compilers.
 #undef _mm512_setr_epi32
 #undef _mm256_dpbusd_epi32
@@ -98,6 +101,7 @@ EMULATED __m512i emulated_broadcast_quarter(__m128i x) { return (emulated_lanes)
 #define _mm512_inserti64x4 emulated_insert_half
 #define _mm512_castsi512_si256(x) (((emulated_lanes){(x)}).half[0])
 #define _mm512_castsi512_si128(x) (((emulated_lanes){(x)}).quarter[0])
+#define _mm512_extracti64x4_epi64(x, at) (((emulated_lanes){(x)}).half[at])
 #define _mm512_extracti32x4_epi32(x, at) (((emulated_lanes){(x)}).quarter[at])
 
 // Memory. Lanes that a mask leaves out are not touched.
@@ -186,6 +190,10 @@ EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 // Within quarters of 16 bytes.
 EMULATED_2(unpacklo_epi8, i8, 64, (i % 2 ? b : a).i8[i / 16 * 16 + i % 16 / 2])
 EMULATED_2(unpackhi_epi8, i8, 64, (i % 2 ? b : a).i8[i / 16 * 16 + 8 + i % 16 / 2])
+EMULATED_2(unpacklo_epi32, i32, 16, (i % 2 ? b : a).i32[i / 4 * 4 + i % 4 / 2])
+EMULATED_2(unpackhi_epi32, i32, 16, (i % 2 ? b : a).i32[i / 4 * 4 + 2 + i % 4 / 2])
+EMULATED_2(unpacklo_epi64, i64, 8, (i % 2 ? b : a).i64[i / 2 * 2])
+EMULATED_2(unpackhi_epi64, i64, 8, (i % 2 ? b : a).i64[i / 2 * 2 + 1])
 EMULATED_2(packs_epi32, i16, 32,
            (int16_t)emulated_saturate((i % 8 < 4 ? a : b).i32[i / 8 * 4 + i % 4], INT16_MIN, INT16_MAX))
 EMULATED_2(packs_epi16, i8, 64,
@@ -194,6 +202,10 @@ EMULATED_2(shuffle_epi8, i8, 64, b.i8[i] < 0 ? 0 : a.i8[i / 16 * 16 + (b.i8[i] &
 #define _mm512_shuffle_epi8 emulated_shuffle_epi8
 #define _mm512_unpacklo_epi8 emulated_unpacklo_epi8
 #define _mm512_unpackhi_epi8 emulated_unpackhi_epi8
+#define _mm512_unpacklo_epi32 emulated_unpacklo_epi32
+#define _mm512_unpackhi_epi32 emulated_unpackhi_epi32
+#define _mm512_unpacklo_epi64 emulated_unpacklo_epi64
+#define _mm512_unpackhi_epi64 emulated_unpackhi_epi64
 #define _mm512_packs_epi32 emulated_packs_epi32
 #define _mm512_packs_epi16 emulated_packs_epi16
 

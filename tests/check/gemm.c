@@ -347,6 +347,16 @@ static bool gemm_round(check *c, const void *record) {
             }
         }
     }
+    // More rows than a kernel keeps something of for each.
+    for (uint32_t i = 0; i < 4; i++) {
+        gemm_shape many = {.a = CHECK_UNIFORM, .w = (check_pattern)check_below(c, CHECK_PATTERNS)};
+        many.rows = 1020 + check_below(c, 40);
+        many.columns = 1 + check_below(c, 2u * row->nr);
+        many.depth = 1 + check_below(c, 200);
+        if (!check_shape(c, row, many, CHECK_GUARD_BEHIND)) {
+            return false;
+        }
+    }
     // Beyond 65,535 products a sum passes 32 bits where a kernel leaves the weights of 4 or 2 bits
     // at the top of their bytes.
     const gemm_shape deepest = {1,    row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM, CHECK_MINIMUM,

@@ -19,7 +19,8 @@
 // factors: with scale_group > 0 (a multiple of the layout's step), each partial sum over scale_group k is
 //   multiplied by its factor before it is added: int8 [panel][group][nr].
 // prepacked: what the variant's `prepack` wrote of these weights, segments and columns, or NULL.
-// c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap a.
+// c: rows of `columns` int8, `c_stride` bytes apart; nothing else is written. Must not overlap what is
+//   read of a.
 // Sums wrap in 32 bits; the compiler has proven that they do not.
 //
 // The variants for 16-bit activations (variants16.inc) take int16 as they are in a tensor and write int16,

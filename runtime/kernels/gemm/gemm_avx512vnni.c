@@ -1,15 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 VNNI: vpdpbusd sums four products of u8 activations and s8 weights in 32 bits. Two panels lie side
-// by side in a register, and activations become unsigned where they are broadcast, which costs nothing
-// beside two products; so rows are read as they are in a tensor.
+// AVX-512 VNNI: vpdpbusd sums four products of u8 and s8 in 32 bits. Rows are read as they are in a tensor;
+// the weights become unsigned, 128 larger, once for all rows of a tile:
 //
-// A tile is up to 12 rows and two registers of columns. The sums of some tiles go through memory to the
-// epilogue, which is one function for all. One row alone takes 64 columns at once.
+//   sum of a * w = sum of a * (w + 128) - 128 * sum of a
+//
+// The last term, the excess of a row, is computed once for all columns. So it is with weights of 4 and 2 bits
+// at the top of the byte, 16 or 64 times their value. To make the activations unsigned instead, where they
+// are broadcast, takes an instruction for every two products and row, on the ports that multiply; it is what
+// shallow calls do, whose products would not pay for the excess.
+//
+// Two panels lie side by side in a register. A tile is up to 12 rows and two registers of columns. The sums
+// of some tiles go through memory to the epilogue, which is one function for all. One row alone takes 64
+// columns at once.
 #include "kernels/gemm/gemm_avx512.h"
 
-enum { TILE_ROWS = 12, SUMS = 96, ROW_VECTORS = 4 };
+enum { TILE_ROWS = 12, SUMS = 96, ROW_VECTORS = 4, BLOCK_ROWS = 1024 };
 
-// Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31.
+// Calls with less depth than this, summed over strips of columns, are shallow.
+enum { SHALLOW = 64 };
+
+// Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31. On the
+// way they may wrap.
 enum { DEPTH_MAX = 65536 };
 
 NYB_INLINE int32_t load32(const uint8_t *p) {
@@ -25,13 +36,76 @@ NYB_INLINE __m512i plane(__m512i x, const uint32_t bits, const int p) {
                             _mm512_set1_epi8((char)(256 - (1 << (8 - bits)))));
 }
 
-// sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it.
+// Bytes of a stretch of a row, whole steps of the layout.
+NYB_INLINE size_t stretch_bytes(const nyb_gemm_args *args, const uint32_t bits) {
+    return 32 / bits * (size_t)nyb_packed_steps(args->segment, bits, 4);
+}
+
+// The totals of four registers.
+NYB_INLINE __m128i totals4(const __m512i *x) {
+    const __m512i x01 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
+    const __m512i x23 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(x01, x23), _mm512_unpackhi_epi64(x01, x23));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+// The excess of four rows: 128 times what a tile reads of them, padding too, where weights of 0 become 128.
+// single: one stretch of up to 64 bytes.
+NYB_INLINE __m128i excess4(const nyb_gemm_args *args, const uint8_t *const *row, size_t stretch,
+                           const bool single) {
+    const __m512i factor = _mm512_set1_epi8(INT8_MIN); // 128, unsigned
+    const size_t whole = single ? 0 : stretch / 64 * 64;
+    const size_t left = stretch - whole;
+    const __mmask64 rest = left < 64 ? (UINT64_C(1) << left) - 1 : UINT64_MAX;
+    __m512i sum[4];
+    NYB_EACH (i, 4) {
+        sum[i] = _mm512_setzero_si512();
+    }
+    for (uint32_t s = 0; s < (single ? 1 : args->segments); s++) {
+        const size_t start = s * args->pitch;
+        for (size_t at = start; at < start + whole; at += 64) {
+            NYB_EACH (i, 4) {
+                sum[i] = _mm512_dpbusd_epi32(sum[i], factor, _mm512_loadu_si512(row[i] + at));
+            }
+        }
+        if (rest) {
+            NYB_EACH (i, 4) {
+                const __m512i x = _mm512_maskz_loadu_epi8(rest, row[i] + start + whole);
+                sum[i] = _mm512_dpbusd_epi32(sum[i], factor, x);
+            }
+        }
+    }
+    return totals4(sum);
+}
+
+// The excess of `count` rows; the last row stands for those up to a multiple of four.
+NYB_INLINE void excess_of(const nyb_gemm_args *args, const uint8_t *const *a, uint32_t count, int32_t *excess,
+                          size_t stretch, const bool single) {
+    for (uint32_t i = 0; i < count; i += 4) {
+        const uint8_t *last[4];
+        const uint8_t *const *row = a + i;
+        if (count - i < 4) {
+            NYB_EACH (j, 4) {
+                last[j] = a[i + (uint32_t)j < count ? i + (uint32_t)j : count - 1];
+            }
+            row = last;
+        }
+        _mm_storeu_si128((__m128i *)(void *)(excess + i), excess4(args, row, stretch, single));
+    }
+}
+
+// sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it. excess: of
+// the rows, unless shallow.
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
-                     uint32_t count, __m512i *sums, const int rows, const int vectors, const uint32_t bits) {
+                     const int32_t *excess, uint32_t count, __m512i *sums, const int rows, const int vectors,
+                     const uint32_t bits, const bool shallow) {
     const int planes = (int)(8 / bits);
-    const size_t step = 4 * (size_t)planes;
-    const size_t stretch = step * nyb_packed_steps(args->segment, bits, 4);
-    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+    const size_t stretch = stretch_bytes(args, bits);
+    // The highest bit of each activation or weight.
+    const __m512i flip = _mm512_set1_epi8(shallow || bits == 8 ? INT8_MIN : (bits == 4 ? ~0x77 : ~0x55));
     size_t w = 0;
     __m512i c[TILE_ROWS][NYB_STRIP_VECTORS];
     NYB_EACH (i, rows) {
@@ -48,16 +122,24 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
             __m512i x[NYB_STRIP_VECTORS];
             NYB_EACH (v, vectors) {
                 x[v] = nyb_load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
+                x[v] = shallow ? x[v] : _mm512_xor_si512(x[v], flip);
             }
             NYB_EACH (p, planes) {
                 __m512i y[NYB_STRIP_VECTORS];
                 NYB_EACH (v, vectors) {
+                    if (bits < 8) { // planes not ahead of their time
+                        NYB_IN_ORDER(x[v]);
+                    }
                     y[v] = bits == 8 ? x[v] : plane(x[v], bits, p);
                 }
                 NYB_EACH (i, rows) {
-                    const __m512i u = _mm512_xor_si512(_mm512_set1_epi32(load32(row[i] + at)), flip);
+                    const __m512i r = _mm512_set1_epi32(load32(row[i] + at));
                     NYB_EACH (v, vectors) {
-                        c[i][v] = _mm512_dpbusd_epi32(c[i][v], u, y[v]);
+                        c[i][v] = shallow ? _mm512_dpbusd_epi32(c[i][v], _mm512_xor_si512(r, flip), y[v])
+                                          : _mm512_dpbusd_epi32(c[i][v], y[v], r);
+                        if (rows > 6) { // smaller tiles leave registers free
+                            NYB_IN_ORDER(c[i][v]);
+                        }
                     }
                 }
                 at += 4;
@@ -66,20 +148,23 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
     }
     NYB_EACH (i, rows) {
         NYB_EACH (v, vectors) {
+            const __m512i sum = shallow ? c[i][v] : _mm512_sub_epi32(c[i][v], _mm512_set1_epi32(excess[i]));
             sums[i * vectors + v] =
-                bits == 8 ? c[i][v] : _mm512_add_epi32(strip->start[v], _mm512_srai_epi32(c[i][v], 8 - bits));
+                bits == 8 ? sum : _mm512_add_epi32(strip->start[v], _mm512_srai_epi32(sum, 8 - bits));
         }
     }
 }
 
-// All rows of a strip: tiles until the sums are full, then their epilogue.
-NYB_INLINE void run_strip(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t n, const int vectors,
-                          const uint32_t bits) {
+// Rows from `first` to `end` of the strip of columns from n on: tiles until the sums are full, then their
+// epilogue. excess: of row `first` on.
+NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t end, uint32_t n,
+                          const int32_t *excess, const int vectors, const uint32_t bits, const bool shallow) {
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, shallow);
     __m512i sums[SUMS];
     uint32_t done;
-    for (uint32_t m = 0; m < args->rows; m += done) {
+    for (uint32_t m = first; m < end; m += done, excess += done) {
         const uint8_t *const *a = args->a + m;
-        const uint32_t rows = args->rows - m;
+        const uint32_t rows = end - m;
         for (done = 0; done < rows && (done + TILE_ROWS) * (uint32_t)vectors <= SUMS;) {
             // As many rows as there can be, but the last two tiles share what is left.
             const uint32_t left = rows - done;
@@ -89,27 +174,27 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const nyb_strip16 *strip, u
             __m512i *to = sums + done * (uint32_t)vectors;
             switch (height) {
             case 12:
-                tile(args, strip, a + done, count, to, 12, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 12, vectors, bits, shallow);
                 break;
             case 10:
-                tile(args, strip, a + done, count, to, 10, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 10, vectors, bits, shallow);
                 break;
             case 8:
-                tile(args, strip, a + done, count, to, 8, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 8, vectors, bits, shallow);
                 break;
             case 6:
-                tile(args, strip, a + done, count, to, 6, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 6, vectors, bits, shallow);
                 break;
             case 4:
-                tile(args, strip, a + done, count, to, 4, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 4, vectors, bits, shallow);
                 break;
             default:
-                tile(args, strip, a + done, count, to, 2, vectors, bits);
+                tile(args, &strip, a + done, excess + done, count, to, 2, vectors, bits, shallow);
             }
             done += count;
         }
         for (uint32_t v = 0; v < (uint32_t)vectors; v++) {
-            nyb_strip16_epilogue(args, strip, v, sums + v, (size_t)vectors, m, done,
+            nyb_strip16_epilogue(args, &strip, v, sums + v, (size_t)vectors, m, done,
                                  args->c + m * args->c_stride + n + NYB_LANES16 * v);
         }
     }
@@ -198,6 +283,27 @@ NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bi
     }
 }
 
+// All rows, columns from n on.
+NYB_INLINE void run_strips(const nyb_gemm_args *args, uint32_t n, const uint32_t bits, const bool shallow) {
+    const size_t stretch = stretch_bytes(args, bits);
+    int32_t excess[BLOCK_ROWS];
+    for (uint32_t m = 0, end; m < args->rows; m = end) {
+        end = args->rows - m < BLOCK_ROWS ? args->rows : m + BLOCK_ROWS;
+        if (!shallow && args->segments == 1 && stretch <= 64) {
+            excess_of(args, args->a + m, end - m, excess, stretch, true);
+        } else if (!shallow) {
+            excess_of(args, args->a + m, end - m, excess, stretch, false);
+        }
+        uint32_t at = n;
+        for (; args->columns - at > NYB_LANES16; at += args->columns - at < 32 ? args->columns - at : 32) {
+            run_strip(args, m, end, at, excess, 2, bits, shallow);
+        }
+        if (at < args->columns) {
+            run_strip(args, m, end, at, excess, 1, bits, shallow);
+        }
+    }
+}
+
 NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
     uint32_t n = 0;
     if (args->rows == 1) {
@@ -205,13 +311,11 @@ NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
             run_row(args, n, bits);
         }
     }
-    for (; args->columns - n > NYB_LANES16; n += args->columns - n < 32 ? args->columns - n : 32) {
-        const nyb_strip16 s = nyb_strip16_load(args, n, 2, bits, true);
-        run_strip(args, &s, n, 2, bits);
-    }
-    if (n < args->columns) {
-        const nyb_strip16 s = nyb_strip16_load(args, n, 1, bits, true);
-        run_strip(args, &s, n, 1, bits);
+    const uint64_t strips = (args->columns - n + 31) / 32;
+    if (args->rows <= 2 || strips * args->depth < SHALLOW) {
+        run_strips(args, n, bits, true);
+    } else {
+        run_strips(args, n, bits, false);
     }
 }
 
