@@ -14,6 +14,9 @@ from .parameters import Range, activation_parameters, quantized
 from .recipe import Recipe
 from .ties import tied
 
+#: Bytes of the activations that are held at a time; rounding them takes several times as many.
+_BATCH_BYTES = 16 << 20
+
 
 def activation_quantizations(
     graph: Graph, ranges: Mapping[str, Range], recipe: Recipe
@@ -63,8 +66,8 @@ def rounding_loss(
         node = producers.get(port.tensor)
         softmax = node is not None and isinstance(node.op, ops.Softmax)
         names.append(node.inputs[0] if node is not None and softmax else port.tensor)
-    exact = evaluate_batches(graph, samples, keep=names)
-    ours = evaluate_batches(graph, samples, keep=names, through=rounded)
+    exact = evaluate_batches(graph, samples, keep=names, memory=_BATCH_BYTES)
+    ours = evaluate_batches(graph, samples, keep=names, memory=_BATCH_BYTES, through=rounded)
     losses = []
     for wanted, found in zip(exact, ours, strict=True):
         for name in names:
