@@ -24,7 +24,7 @@ _BATCH_BYTES = 16 << 20
 #: Steps of int16 that are one for a layer's moments.
 _COARSE = 128
 #: Bytes that both networks' values may take; more samples than fit are not looked at.
-MEMORY = 512 << 20
+MEMORY = 448 << 20
 
 
 def spread(graph: Graph, samples: Sequence[Array], memory: int = MEMORY) -> list[Array]:
