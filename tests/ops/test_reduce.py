@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nybble import ops
-from nybble.graph import Quantization, Rounding
+from nybble.graph import DType, Quantization, Rounding
 from oracle.interpreters import oracle
 from oracle.random_ops import Case
 from oracle.random_ops import DType as CaseType
@@ -106,4 +106,8 @@ def test_sums_that_could_pass_int32_are_refused(count: int) -> None:
     x = drawing.tensor("x", (2, count), Quantization.per_tensor(1.0, 0))
     y = drawing.tensor("y", (2,), Quantization.per_tensor(math.ldexp(1.0, 20), 0))
     with pytest.raises(ValueError, match=r"expected 1 to 2\^23 - 1 elements"):
+        ops.Mean((1,)).lower([x], [y])
+    # 2^16 or more in int16.
+    x, y = (drawing.tensor(t.name, t.shape, t.quantization, DType.INT16) for t in (x, y))
+    with pytest.raises(ValueError, match=r"expected 1 to 2\^16 - 1 elements"):
         ops.Mean((1,)).lower([x], [y])

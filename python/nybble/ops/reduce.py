@@ -61,7 +61,7 @@ class Sum(Operator):
         count = math.prod(x.shape[axis] for axis in self.axes)
         limit = _COUNT_LIMITS[x.dtype]
         if not 0 < count < limit:
-            raise ValueError(f"expected 1 to {limit - 1} elements in a sum, found {count}")
+            raise ValueError(f"expected 1 to 2^{limit.bit_length() - 1} - 1 elements in a sum, found {count}")
         return count
 
     def _multiplier(self, x: Tensor, y: Tensor) -> tuple[int, int]:
