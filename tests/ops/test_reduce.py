@@ -107,7 +107,7 @@ def test_sums_that_could_pass_int32_are_refused(count: int) -> None:
     y = drawing.tensor("y", (2,), Quantization.per_tensor(math.ldexp(1.0, 20), 0))
     with pytest.raises(ValueError, match=r"expected 1 to 2\^23 - 1 elements"):
         ops.Mean((1,)).lower([x], [y])
-    # 2^16 or more in int16.
+    # An int16 is 2^7 times as large: fewer of them fit.
     x, y = (drawing.tensor(t.name, t.shape, t.quantization, DType.INT16) for t in (x, y))
     with pytest.raises(ValueError, match=r"expected 1 to 2\^16 - 1 elements"):
         ops.Mean((1,)).lower([x], [y])
