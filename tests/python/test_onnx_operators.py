@@ -14,10 +14,14 @@ runtime = pytest.importorskip("onnxruntime")
 
 from onnx_networks import Network  # noqa: E402
 
+import nybble  # noqa: E402
+from nybble.convert import convert_graph  # noqa: E402
 from nybble.graph import evaluate_outputs  # noqa: E402
 from nybble.importers.onnx import import_onnx  # noqa: E402
 from nybble.passes import prepare_float  # noqa: E402
+from nybble.quantize import Recipe  # noqa: E402
 from nybble.quantize.samples import source_order  # noqa: E402
+from nybble.quantizing import quantize_to_graph  # noqa: E402
 
 TOLERANCE = 1e-4
 OPSETS = range(11, onnx.defs.onnx_opset_version() + 1)
@@ -41,6 +45,14 @@ def split(n: Network, x: str, sizes: list[int]) -> list[str]:
 
 def resize(n: Network, x: str, **attributes: Any) -> str:
     return str(n.node("Resize", x, n.constant([]), n.constant([1, 1, 2, 3]), **attributes))
+
+
+def normal(n: Network, *shape: int) -> str:
+    return n.constant(n.random.normal(size=shape))
+
+
+def above_one(n: Network, x: str) -> str:
+    return str(n.node("Add", n.node("Abs", x), n.constant(1)))
 
 
 def transposed(n: Network, x: str, shape: tuple[int, ...], **attributes: Any) -> str:
@@ -189,6 +201,111 @@ OPERATORS |= {
     "cast": (11, 99, lambda n, x: n.node("Cast", x, to=1)),
     "dropout": (11, 99, lambda n, x: n.node("Dropout", x)),
 }  # fmt: skip
+OPERATORS |= {
+    "dropout with a mask that nothing reads": (11, 99, lambda n, x: n.node("Dropout", x, outputs=2)[0]),
+    "max pool with positions that nothing reads": (
+        11,
+        99,
+        lambda n, x: n.node("MaxPool", x, kernel_shape=[2, 2], outputs=2)[0],
+    ),
+    "average pool, padding and ceil": (
+        11,
+        99,
+        lambda n, x: n.node(
+            "AveragePool",
+            x,
+            kernel_shape=[3, 3],
+            strides=[2, 2],
+            pads=[1] * 4,
+            ceil_mode=1,
+            count_include_pad=1,
+        ),
+    ),
+    "gemm, turned": (
+        11,
+        99,
+        lambda n, x: n.node("Gemm", n.node("Reshape", x, n.integers(30, 4)), normal(n, 30, 5), transA=1),
+    ),
+    "gemm with a bias for each row": (
+        11,
+        99,
+        lambda n, x: n.node(
+            "Gemm", n.node("Reshape", x, n.integers(4, 30)), normal(n, 30, 5), normal(n, 4, 1), beta=0.5
+        ),
+    ),
+    "gemm, constant first": (
+        11,
+        99,
+        lambda n, x: n.node(
+            "Gemm",
+            normal(n, 30, 5),
+            n.node("Reshape", x, n.integers(4, 30)),
+            normal(n, 1, 4),
+            transA=1,
+            transB=1,
+            alpha=0.5,
+        ),
+    ),
+    "matmul, constant first": (11, 99, lambda n, x: n.node("MatMul", normal(n, 3, 6), x)),
+    "matmul with a vector": (11, 99, lambda n, x: n.node("MatMul", x, normal(n, 5))),
+    "matmul with a matrix of more dimensions": (11, 99, lambda n, x: n.node("MatMul", x, normal(n, 1, 5, 3))),
+    "max of three": (11, 99, lambda n, x: n.node("Max", x, n.node("Neg", x), n.constant(0.5))),
+    "min of one": (11, 99, lambda n, x: n.node("Min", x)),
+    "constant by tensor": (
+        11,
+        99,
+        lambda n, x: n.node("Div", n.constant(n.random.uniform(0.5, 2, size=(4, 1, 1))), above_one(n, x)),
+    ),
+    "tensor by its sum": (
+        11,
+        99,
+        lambda n, x: n.node("Div", n.node("Exp", x), with_axes(n, "ReduceSum", n.node("Exp", x), [1], 13)),
+    ),
+    "reciprocal": (11, 99, lambda n, x: n.node("Reciprocal", above_one(n, x))),
+    "pad, negative": (11, 99, lambda n, x: n.node("Pad", x, n.integers(0, 0, -1, 1, 0, 0, 2, -2))),
+    "resize linear, symmetric": (
+        19,
+        99,
+        lambda n, x: n.node(
+            "Resize",
+            x,
+            "",
+            n.constant([1, 1, 2, 3]),
+            mode="linear",
+            coordinate_transformation_mode="half_pixel_symmetric",
+        ),
+    ),
+    "resize nearest, symmetric": (
+        19,
+        99,
+        lambda n, x: n.node(
+            "Resize",
+            x,
+            "",
+            n.constant([1, 1, 1.7, 2.5]),
+            coordinate_transformation_mode="half_pixel_symmetric",
+        ),
+    ),
+    "resize, not larger": (
+        18,
+        99,
+        lambda n, x: n.node(
+            "Resize", x, "", "", n.integers(12, 12), axes=[2, 3], keep_aspect_ratio_policy="not_larger"
+        ),
+    ),
+}
+
+
+#: dB of what 8 bits cannot hold better: many small probabilities, the logarithm of something near 0.
+COARSE = {"log": 15, "softmax of all behind an axis": 20}
+
+
+def behind_an_image(name: str, opset: int) -> bytes:
+    """An operator's network; a pool of one pixel makes its input an image."""
+    net = Network(seed=opset, opset=opset)
+    y = OPERATORS[name][2](net, net.node("MaxPool", net.input(SHAPE), kernel_shape=[1, 1]))
+    kinds = onnx.TensorProto
+    return net.model(y, dtype=kinds.INT64 if name == "arg max" else kinds.FLOAT)
 
 
 def run(model: bytes, x: np.ndarray) -> np.ndarray | None:
@@ -210,14 +327,10 @@ def run(model: bytes, x: np.ndarray) -> np.ndarray | None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operator_in_every_opset(name: str) -> None:
-    first, last, build = OPERATORS[name]
+    first, last, _ = OPERATORS[name]
     compared = 0
     for opset in (o for o in OPSETS if first <= o <= last):
-        net = Network(seed=opset, opset=opset)
-        # A pool of one pixel makes the input an image.
-        y = build(net, net.node("MaxPool", net.input(SHAPE), kernel_shape=[1, 1]))
-        integers = name == "arg max"
-        model = net.model(y, dtype=onnx.TensorProto.INT64 if integers else onnx.TensorProto.FLOAT)
+        model = behind_an_image(name, opset)
         x = np.random.default_rng(opset).normal(size=SHAPE).astype(np.float32)
         wanted = run(model, x)
         if wanted is None:
@@ -233,3 +346,27 @@ def test_operator_in_every_opset(name: str) -> None:
             assert float(np.abs(wanted.astype(np.float64) - found).max()) <= limit, opset
         compared += 1
     assert compared
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operator_on_the_integer_core(name: str) -> None:
+    first, last, _ = OPERATORS[name]
+    for opset in (first, min(last, OPSETS[-1])):
+        model = behind_an_image(name, opset)
+        graph = import_onnx(model)
+        samples = np.random.default_rng(opset).normal(size=(16, *SHAPE[1:])).astype(np.float32)
+        recipe = Recipe(method="nearest", calibration="minmax")
+        integers = quantize_to_graph(graph, samples, recipe)
+        session = nybble.load(convert_graph(integers, golden=False))
+        tensor = integers.tensors[integers.inputs[0].tensor]
+        q = np.random.default_rng(1).integers(-128, 128, size=tensor.shape).astype(np.int8)
+        (meaning,) = evaluate_outputs(integers, [q])
+        np.testing.assert_array_equal(np.asarray(session.run([q])[0]), meaning)
+        given = samples.transpose(0, 2, 3, 1)[:, None]
+        wanted = np.stack([evaluate_outputs(graph, [x], real=True)[0] for x in given]).astype(np.float64)
+        found = np.stack([np.asarray(session(x)) for x in given]).reshape(wanted.shape)
+        if name == "arg max":
+            assert np.mean(found == wanted) > 0.95
+            continue
+        noise = np.square(found - wanted).sum()
+        assert 10 * np.log10(np.square(wanted).sum() / noise) > COARSE.get(name, 25), opset

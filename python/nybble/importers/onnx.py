@@ -176,7 +176,7 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
             blockers += _branch(g, node, what)
             unknown.update(name for name in node.outputs if name not in g.values and not g.is_constant(name))
             continue
-        if any(name in unknown for name in node.inputs):
+        if any(name in unknown for name in node.inputs if name):
             # It hangs on a node that was refused; only what is certain is said about it.
             unknown.update(node.outputs)
             if not _supported(proto):
@@ -210,6 +210,26 @@ def _branch(g: Builder, node: OnnxNode, what: str) -> list[Blocker]:
         elif inner.name in g.values:
             g.values[name] = g.values[inner.name]
     return blockers
+
+
+def _without_unread_outputs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes, QOperators written as what they are, without names for outputs beyond the first that nothing reads."""
+    read = {info.name for info in graph.output}
+    waiting = list(graph.node)
+    while waiting:
+        node = waiting.pop()
+        read.update(node.input)
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                read.update(info.name for info in inner.output)
+                waiting += inner.node
+    protos = expanded(graph.node)
+    for i, node in enumerate(protos):
+        if any(name and name not in read for name in node.output[1:]):
+            protos[i] = copy = type(node)()
+            copy.CopyFrom(node)
+            copy.output[1:] = [name if name in read else "" for name in node.output[1:]]
+    return protos
 
 
 #: Operators that see a channels-first image.
@@ -269,7 +289,7 @@ def import_onnx(
     opset = max((o.version for o in model.opset_import if o.domain in _DOMAINS), default=0)
     if not opset:
         raise ModelError(f"{what}: expected a version of ONNX's operators, found none")
-    protos = expanded(model.graph.node)
+    protos = _without_unread_outputs(model.graph)
     g = Builder(quantized=is_quantized(protos))
     try:
         for initializer in model.graph.initializer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,9 +34,9 @@ def _add_mul(g: Builder, node: OnnxNode) -> None:
 @rule("Sub")
 def _sub(g: Builder, node: OnnxNode) -> None:
     x, y = node.inputs
-    if g.is_constant(y):
+    if g.is_constant(y) and y not in g.grids:
         by_constant(g, node, ops.Add(), x, -g.array(y), node.y)
-    elif g.is_constant(x):
+    elif g.is_constant(x) and g.array(x).size == 1:
         _negate(g, node, y, f"{node.y}/negated")
         by_constant(g, node, ops.Add(), f"{node.y}/negated", g.array(x), node.y)
     else:
@@ -44,10 +45,24 @@ def _sub(g: Builder, node: OnnxNode) -> None:
 
 @rule("Div")
 def _div(g: Builder, node: OnnxNode) -> None:
-    divisor = g.array(node.inputs[1]).astype(np.float64)
+    """A product with the divisor's reciprocal."""
+    x, y = node.inputs
+    if not g.is_constant(y):
+        one = g.is_constant(x) and g.array(x).size == 1 and g.array(x).item() == 1
+        reciprocal = node.y if one else f"{node.y}/reciprocal"
+        unary(g, replace(node, inputs=(y,), outputs=(reciprocal,)), ops.RealFunction(ops.Function.RECIPROCAL))
+        if not one:
+            binary(g, node, ops.Mul(), sorted((x, reciprocal), key=g.is_constant), node.y)
+        return
+    divisor = g.array(y).astype(np.float64)
     if not np.all(divisor):
         raise Refusal("a division by zero", "")
-    by_constant(g, node, ops.Mul(), node.x, 1 / divisor, node.y)
+    by_constant(g, node, ops.Mul(), x, 1 / divisor, node.y)
+
+
+@rule("Reciprocal")
+def _reciprocal(g: Builder, node: OnnxNode) -> None:
+    unary(g, node, ops.RealFunction(ops.Function.RECIPROCAL))
 
 
 def _negate(g: Builder, node: OnnxNode, x: str, output: str) -> None:
@@ -73,16 +88,22 @@ def _pow(g: Builder, node: OnnxNode) -> None:
 
 @rule("Max", "Min")
 def _extremum(g: Builder, node: OnnxNode) -> None:
+    op = ops.Maximum() if node.kind == "Max" else ops.Minimum()
+    if len(node.inputs) == 1:
+        g.values[node.y] = g.value(node.x)
+        return
     # A constant comes second.
     names = sorted(node.inputs, key=g.is_constant)
-    if len(names) != 2:
-        raise Refusal(f"{len(names)} inputs", "use two")
-    if g.is_constant(names[1]) and g.array(names[1]).size == 1:
-        bound = float(g.array(names[1]).item())
-        low, high = (bound, math.inf) if node.kind == "Max" else (-math.inf, bound)
-        unary(g, OnnxNode(**{**vars(node), "inputs": (names[0],)}), ops.Affine(low=low, high=high))
-        return
-    binary(g, node, ops.Maximum() if node.kind == "Max" else ops.Minimum(), names, node.y)
+    best = names[0]
+    for i, name in enumerate(names[1:], 2):
+        output = node.y if i == len(names) else f"{node.y}/of{i}"
+        if g.is_constant(name) and g.array(name).size == 1:
+            bound = float(g.array(name).item())
+            low, high = (bound, math.inf) if node.kind == "Max" else (-math.inf, bound)
+            unary(g, replace(node, inputs=(best,), outputs=(output,)), ops.Affine(low=low, high=high))
+        else:
+            binary(g, node, op, [best, name], output)
+        best = output
 
 
 @rule("Relu")
@@ -184,8 +205,9 @@ def _softmax(g: Builder, node: OnnxNode) -> None:
     op: Operator = ops.Softmax() if node.kind == "Softmax" else ops.LogSoftmax()
     shape, order = g.shape(node.x), g.value(node.x).order
     rank = len(shape)
-    axis = axis_of(node, int(node.get("axis", -1 if node.opset >= 13 else 1)), rank)
-    if node.opset < 13 and axis != rank - 1:
+    opset = int(node.get("opset", node.opset))  # QLinearSoftmax says its own
+    axis = axis_of(node, int(node.get("axis", -1 if opset >= 13 else 1)), rank)
+    if opset < 13 and axis != rank - 1:
         # Over all axes from this one on.
         flat = (math.prod(shape[:axis]), math.prod(shape[axis:]))
         x = g.reshaped(g.plain(node.x, node.label), flat, node.label)

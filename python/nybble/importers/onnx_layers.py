@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .. import ops
 from ..graph import Array, ModelError, Operator
 from ..ops import Activation, AverageRounding, Window
 from .onnx_builder import Builder
-from .onnx_node import OnnxNode, by_constant, rule
+from .onnx_node import OnnxNode, by_constant, rule, without
 from .refusal import Refusal
 
 
@@ -192,13 +193,16 @@ def _pool(g: Builder, node: OnnxNode) -> None:
     tensor, rank = g.image(node.x, node.label), len(g.shape(node.x))
     op: Operator = ops.MaxPool2d(window)
     if node.kind == "AveragePool":
-        if node.get("count_include_pad", 0) and window.padding != ops.window.NO_PADDING:
-            if node.get("ceil_mode", 0):
-                raise Refusal("count_include_pad with ceil_mode", "pad explicitly")
-            (top, bottom), (left, right) = window.padding
+        floored = replace(node, attributes={**node.attributes, "ceil_mode": 0})
+        explicit = _window(g, floored, node.get("kernel_shape", ()))
+        if node.get("count_include_pad", 0) and explicit.padding != ops.window.NO_PADDING:
+            # What ceil_mode adds beyond the padding never counts.
+            (top, bottom), (left, right) = explicit.padding
             pad = ops.Pad((0, top, left, 0), (0, bottom, right, 0))
             tensor = g.emit(pad, [tensor], f"{node.y}/padded", node.label)
-            window = Window(window.size, window.stride, window.dilation)
+            (_, below), (_, beside) = window.padding
+            rest = ((0, below - bottom), (0, beside - right))
+            window = Window(window.size, window.stride, window.dilation, rest)
         op = ops.AveragePool2d(window, Activation.NONE, AverageRounding.UP)
     g.define_image(node.y, g.emit(op, [tensor], node.y, node.label), rank, node.label)
 
@@ -216,10 +220,11 @@ def _global_pool(g: Builder, node: OnnxNode) -> None:
 # Products
 
 
-def _fully_connected(
-    g: Builder, node: OnnxNode, x: str, weights: Array, bias: Array | None, name: str
+def _product(
+    g: Builder, node: OnnxNode, x: str, weights: Array, constant: int, bias: Array | None, name: str
 ) -> str:
-    inputs = [x, g.add_constant(node.inputs[1], weights, 0)]
+    """x [..., k] of the graph times weights [n, k], which are input ``constant`` of the node."""
+    inputs = [x, g.add_constant(node.inputs[constant], weights, 0)]
     if bias is not None:
         inputs.append(g.add_constant(node.inputs[2], bias, 0))
     keep = len(g.tensors[x].shape) != 2
@@ -228,45 +233,64 @@ def _fully_connected(
 
 @rule("Gemm")
 def _gemm(g: Builder, node: OnnxNode) -> None:
-    if node.get("transA", 0):
-        raise Refusal("transA", "transpose the input before")
-    weights = g.array(node.inputs[1]).astype(np.float32)
-    weights = (weights if node.get("transB", 0) else weights.T) * np.float32(node.get("alpha", 1.0))
-    shape = g.shape(node.x)
-    if len(shape) != 2 or weights.ndim != 2 or weights.shape[1] != shape[1]:
+    """alpha A' B' + beta C, one of A and B constant: (B' A')' is written as A'' B''."""
+    constant = 0 if g.is_constant(node.x) else 1
+    computed, rows = node.inputs[1 - constant], constant == 0
+    shape, weights = g.shape(computed), g.array(node.inputs[constant]).astype(np.float32)
+    turned = bool(node.get("transB" if constant else "transA", 0))
+    if turned is rows:
+        weights = weights.T
+    weights = weights * np.float32(node.get("alpha", 1.0))
+    order = (1, 0) if bool(node.get("transA" if constant else "transB", 0)) is not rows else (0, 1)
+    if len(shape) != 2 or weights.ndim != 2 or weights.shape[1] != shape[order[1]]:
         raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {shape}")
-    bias = None
+    bias = rest = None
     if node.input(2):
         added = g.array(node.inputs[2]) * np.float32(node.get("beta", 1.0))
-        if math.prod(added.shape[:-1]) != 1:
-            raise Refusal(f"a bias {added.shape} for each row", "use a bias for each column")
-        bias = np.broadcast_to(added.reshape(-1), (weights.shape[0],))
-    x = g.plain(node.x, node.label)
-    g.define(node.y, _fully_connected(g, node, x, weights, bias, node.y))
+        if math.prod(added.shape[:-1]) == 1 and not rows:
+            bias = np.broadcast_to(added.reshape(-1), (weights.shape[0],))
+        else:
+            rest = added
+    x = g.in_order(computed, order, node.label)
+    product = node.y if rest is None else f"{node.y}/product"
+    y = _product(g, node, x, weights, constant, bias, product)
+    g.define(product, y, (1, 0) if rows else None)
+    if rest is not None:
+        by_constant(g, node, ops.Add(), product, rest, node.y)
 
 
 @rule("MatMul")
 def _matmul(g: Builder, node: OnnxNode) -> None:
-    if g.is_constant(node.x) or not g.is_constant(node.inputs[1]):
-        raise Refusal(
-            "a product other than with a constant on the right",
-            "only weights can be multiplied with",
-        )
-    weights = g.array(node.inputs[1])
-    rank = len(g.shape(node.x))
-    if weights.ndim != 2:
-        raise Refusal(f"a constant {weights.shape} of {weights.ndim} dimensions", "use a matrix")
-    order = g.value(node.x).order
-    if order[-1] != rank - 1:
-        order = tuple(range(rank))
-    x = g.in_order(node.x, order, node.label)
-    if g.shape(node.x)[-1] != weights.shape[0]:
-        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {g.shape(node.x)}")
-    g.define(node.y, _fully_connected(g, node, x, weights.T, None, node.y), order)
+    """With a constant matrix; on the left of it, the result's last two axes change places."""
+    if g.is_constant(node.x) == g.is_constant(node.inputs[1]):
+        raise Refusal("a product of two computed tensors", "only weights can be multiplied with")
+    constant = 0 if g.is_constant(node.x) else 1
+    computed, weights = node.inputs[1 - constant], g.array(node.inputs[constant])
+    shape, rank = g.shape(computed), len(g.shape(computed))
+    if math.prod(weights.shape[:-2]) != 1 or not 0 < weights.ndim <= max(rank, 2):
+        raise Refusal(f"a constant {weights.shape} times {shape}", "use one matrix for all")
+    vector = weights.ndim == 1
+    weights = weights.reshape(1, -1) if vector else weights.reshape(*weights.shape[-2:])
+    if constant and not vector:
+        weights = weights.T
+    axis = rank - 1 if constant or rank == 1 else rank - 2
+    order = g.value(computed).order
+    if order[-1] != axis:
+        order = (*(a for a in range(rank) if a != axis), axis)
+    x = g.in_order(computed, order, node.label)
+    if shape[axis] != weights.shape[1]:
+        raise ModelError(f"{node.label}: weights {weights.shape} do not fit an input {shape}")
+    y = _product(g, node, x, weights, constant, None, node.y)
+    if vector:
+        y = g.reshaped(y, g.tensors[y].shape[:-1], node.label)
+        order = without(order, (axis,))
+    g.define(node.y, y, order)
 
 
 @rule("BatchNormalization")
 def _batch_normalization(g: Builder, node: OnnxNode) -> None:
+    if node.get("training_mode", 0):
+        raise Refusal("statistics of the batch", "export the network for inference")
     scale, shift, mean, variance = (g.array(name).astype(np.float64) for name in node.inputs[1:5])
     shape = (-1, *(1,) * (len(g.shape(node.x)) - 2))
     factor = scale / np.sqrt(variance + node.get("epsilon", 1e-5))

@@ -218,14 +218,19 @@ def _pad(g: Builder, node: OnnxNode) -> None:
     axes = g.integers(node.input(3)) if node.input(3) else list(range(len(shape)))
     if len(pads) != 2 * len(axes):
         raise ModelError(f"{node.label}: borders {pads} of an input {shape}")
-    if min(pads) < 0:
-        raise Refusal("negative padding", "slice the input instead")
     before, after = [0] * len(shape), [0] * len(shape)
     for i, axis in enumerate(axes):
         at = axis_of(node, axis, len(shape))
         before[at], after[at] = pads[i], pads[len(axes) + i]
+    y = value.tensor
+    if min(pads) < 0:  # what is cut off; nothing else sees it
+        if any(n + min(b, 0) + min(a, 0) < 1 for n, b, a in zip(shape, before, after, strict=True)):
+            raise ModelError(f"{node.label}: borders {pads} of an input {shape}")
+        kept = tuple((max(-before[a], 0), shape[a] + min(after[a], 0), 1) for a in value.order)
+        y = g.emit(ops.Slice(kept), [y], f"{node.y}/kept", node.label)
+        shape = tuple(n + min(b, 0) + min(a, 0) for n, b, a in zip(shape, before, after, strict=True))
+        before, after = [max(n, 0) for n in before], [max(n, 0) for n in after]
     if mode != "constant":
-        y = value.tensor
         for i, axis in enumerate(value.order):
             if before[axis] or after[axis]:
                 row = np.pad(np.arange(shape[axis]), (before[axis], after[axis]), mode)  # type: ignore[call-overload]
@@ -233,7 +238,7 @@ def _pad(g: Builder, node: OnnxNode) -> None:
         g.define(node.y, y, value.order)
         return
     border = float(g.array(node.input(2)).item()) if node.input(2) else float(node.get("value", 0.0))
-    inputs = [value.tensor]
+    inputs = [y]
     if border:
         inputs.append(g.add_constant(f"{node.y}/border", np.array([border])))
     op = ops.Pad(tuple(before[a] for a in value.order), tuple(after[a] for a in value.order))
@@ -255,6 +260,8 @@ def _coordinates(node: OnnxNode, n: int, out: int, scale: float) -> Array:
         return (i + 0.5) / scale - 0.5
     if mode == "pytorch_half_pixel":
         return i * 0
+    if mode == "half_pixel_symmetric":  # the same margin on both sides
+        return n / 2 * (1 - out / (n * scale)) + (i + 0.5) / scale - 0.5
     raise Refusal(f"the coordinates {mode!r}", "use half_pixel, asymmetric or align_corners")
 
 
@@ -284,8 +291,15 @@ def _target(g: Builder, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[in
     target, factors = list(shape), [1.0] * len(shape)
     scales = node.input(1) if node.kind == "Upsample" or node.opset < 11 else node.input(2)
     if node.input(3):
-        for axis, size in zip(named, g.integers(node.input(3)), strict=True):
-            target[axis], factors[axis] = size, size / shape[axis]
+        sizes = g.integers(node.input(3))
+        wanted = [size / shape[axis] for axis, size in zip(named, sizes, strict=True)]
+        policy = node.text("keep_aspect_ratio_policy", "stretch")
+        if policy != "stretch":
+            factor = min(wanted) if policy == "not_larger" else max(wanted)
+            wanted = [factor] * len(wanted)
+            sizes = [math.floor(shape[axis] * factor + 0.5) for axis in named]
+        for axis, size, factor in zip(named, sizes, wanted, strict=True):
+            target[axis], factors[axis] = size, factor
     else:
         given = g.array(scales).reshape(-1) if scales else np.array(node.get("scales", []))
         for axis, factor in zip(named, given, strict=True):
@@ -304,8 +318,6 @@ def _resize(g: Builder, node: OnnxNode) -> None:
         raise Refusal(f"resizing of {shape} to {target}", "only height and width can be resized")
     if node.get("antialias", 0) and min(factors) < 1:
         raise Refusal("antialiasing", "resize without it")
-    if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Refusal("a kept aspect ratio", "give the sizes themselves")
     extent, size, scale = shape[2:], target[2:], factors[2:]
     if rank == 3:
         extent, size, scale = (1, *extent), [1, *size], [1.0, *scale]

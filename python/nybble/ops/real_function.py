@@ -45,6 +45,7 @@ class Function(enum.Enum):
     GELU_TANH = "GELU_TANH"
     ERF = "ERF"
     SOFTPLUS = "SOFTPLUS"
+    RECIPROCAL = "RECIPROCAL"
 
 
 _EXP = rounded_once(exact.exp)
@@ -56,6 +57,11 @@ _ERFC = rounded_once(exact.erfc)
 def _gelu_tanh(x: Float32) -> Float32:
     inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
     return _HALF * x * (_ONE + _TANH(inner))
+
+
+def _reciprocal(x: Float32) -> Float32:
+    with np.errstate(divide="ignore"):
+        return _ONE / x
 
 
 _FUNCTIONS: Mapping[Function, Callable[[Float32], Float32]] = {
@@ -71,6 +77,7 @@ _FUNCTIONS: Mapping[Function, Callable[[Float32], Float32]] = {
     # Of ONNX alone: no reference of TensorFlow Lite.
     Function.ERF: rounded_once(exact.erf),
     Function.SOFTPLUS: rounded_once(exact.softplus),
+    Function.RECIPROCAL: _reciprocal,
 }
 
 

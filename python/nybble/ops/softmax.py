@@ -164,7 +164,7 @@ class Softmax(Operator):
 class LogSoftmax(Operator):
     """The logarithm of a softmax over the last axis, on real numbers only.
 
-    In 8 bits its far values would all be one: a network ends before it, and its order is that of its input.
+    The quantizer splits it into operators that have an integer form (passes/split_log_softmax.py).
     """
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:

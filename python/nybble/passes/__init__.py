@@ -15,6 +15,7 @@ from .per_channel import per_channel_to_depthwise
 from .remove_identities import remove_identities
 from .remove_unread import remove_unread
 from .shift_to_int8 import shift_to_int8
+from .split_log_softmax import split_log_softmax
 from .to_pointwise import to_pointwise
 
 #: Over integer graphs, before they are compiled.
@@ -28,6 +29,7 @@ FLOAT_PIPELINE = (
     fold_affine,
     to_hard_swish,
     to_pointwise,
+    split_log_softmax,
     per_channel_to_depthwise,
     fold_affine,
     remove_identities,
