@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Python bindings over nybble.h: buffers, errors, the GIL. No logic.
+#include "base/cpu.h"
 #include "nybble.h"
 #include "platform/platform.h"
 
@@ -311,6 +312,14 @@ class Session {
     std::mutex busy_;
 };
 
+std::vector<std::string> cpu_names() {
+    std::vector<std::string> names;
+    for (const nyb_cpu_feature *f = nyb_cpu_features; f->name != nullptr; f++) {
+        names.emplace_back(f->name);
+    }
+    return names;
+}
+
 uint32_t parse_cpu(const std::string &name) {
     uint32_t cpu = 0;
     if (!nyb_cpu_parse(name.c_str(), &cpu)) {
@@ -323,6 +332,7 @@ uint32_t parse_cpu(const std::string &name) {
 
 PYBIND11_MODULE(_core, m) {
     py::register_exception<ModelFault>(m, "ModelFault", PyExc_ValueError);
+    m.def("cpu_names", &cpu_names);
     m.def("cpu_detect", &nyb_cpu_detect);
     m.def("cpu_parse", &parse_cpu);
     m.def("resident_bytes", &nyb_resident_bytes);

@@ -21,10 +21,7 @@ __all__ = ["Layer", "Port", "Session", "cpu_levels", "load_nyb", "resident_bytes
 Array = npt.NDArray[Any]
 
 #: CPU levels that ``cpu=`` takes, weakest first; a machine has some of them.
-CPU_NAMES = (
-    *("scalar", "avx2", "avxvnni", "avx512vnni", "avx512vbmi", "amx"),
-    *("armv6simd", "neon", "dotprod", "i8mm"),
-)
+CPU_NAMES = ("scalar", *_core.cpu_names())
 
 
 def cpu_levels() -> tuple[str, ...]:

@@ -13,19 +13,11 @@ static inline uint32_t nyb_threads(const nyb_options *options) {
 // Nanoseconds that so many multiply-accumulates take at best in a kernel that needs these CPU features. Only
 // the order of magnitude counts.
 static inline uint64_t nyb_macs_ns(uint64_t macs, uint32_t needs) {
-    if (needs & NYB_CPU_AMX) {
-        return macs / 512;
-    }
-    if (needs & (NYB_CPU_AVX512VNNI | NYB_CPU_AVXVNNI)) {
-        return macs / 128;
-    }
-    if (needs & NYB_CPU_AVX2) {
-        return macs / 64;
-    }
-    if (needs & (NYB_CPU_DOTPROD | NYB_CPU_I8MM)) {
-        return macs / 32;
-    }
-    return needs & NYB_CPU_NEON ? macs / 8 : macs;
+    uint64_t ns = macs;
+#define NYB_CPU_LEVEL(name, bit, macs_a_ns, ...) ns = needs & bit ? macs / macs_a_ns : ns;
+#include "base/cpu_levels.inc"
+#undef NYB_CPU_LEVEL
+    return ns;
 }
 
 // Threads that share an operator which takes so many nanoseconds on one: what is not to be handed over need
