@@ -8,6 +8,7 @@ Runtime's, which rounds in float32, rational arithmetic decides: it has to be th
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ runtime = pytest.importorskip("onnxruntime")
 
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx_networks import Network  # noqa: E402
+from test_onnx_operators import OPERATORS, OPSETS, behind_an_image  # noqa: E402
+from test_onnx_operators import SHAPE as IMAGE  # noqa: E402
+from test_onnx_operators import run as run_float  # noqa: E402
 
 import nybble  # noqa: E402
 from nybble import UnsupportedError, ops  # noqa: E402
@@ -329,6 +333,164 @@ def test_one_operand_with_a_scale_of_its_own(kind: str, attributes: dict[str, An
     session = nybble.load(convert_graph(graph, golden=False))
     (expected,) = evaluate_outputs(graph, [q])
     np.testing.assert_array_equal(np.asarray(session(q)).reshape(expected.shape), expected)
+
+
+#: Operators that have weights, which are quantized in other tests, and those that have no form in integers here.
+WITH_WEIGHTS = ("conv", "gemm", "matmul", "transposed")
+FLOAT_ONLY = ("log softmax", "ReduceMin", "tensor by its sum", "constant by tensor", "cast")
+#: Rounded in the input's scale first (docs/onnx.md).
+TWICE = ("average pool", "resize linear")
+
+
+def steps_apart(model: bytes, x: np.ndarray) -> np.ndarray:
+    """How many steps of the output the C core is from ONNX Runtime, element by element."""
+    (wanted,) = session_of(model).run(None, {"x": x})
+    graph = import_onnx(model)
+    session = nybble.load(convert_graph(graph, golden=False))
+    images = "source_layout/x" in graph.metadata
+    found = np.asarray(session(x.transpose(0, 2, 3, 1) if images else x))
+    if graph.metadata.get(f"source_layout/{graph.outputs[0].name}") == "NCHW":
+        found = found.transpose(0, 3, 1, 2)
+    assert found.shape == wanted.shape
+    scale = session.outputs[0].scale if wanted.dtype == np.float32 else 1
+    return np.abs(found.astype(np.float64) - wanted) / scale
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("name", [n for n in OPERATORS if not n.startswith((*WITH_WEIGHTS, *FLOAT_ONLY))])
+def test_operator_between_roundings(name: str, dtype: Any) -> None:
+    first, last, build = OPERATORS[name]
+    x = np.random.default_rng(1).normal(size=IMAGE).astype(np.float32)
+    shift = 128 if dtype is np.uint8 else 0
+    compared = 0
+    for opset in sorted({max(first, 13), min(last, OPSETS[-1], 25)}):
+        reals = run_float(behind_an_image(name, opset), x)
+        if reals is None:
+            continue
+        net = Network(seed=opset, opset=opset)
+        image = net.node("MaxPool", net.input(IMAGE), kernel_shape=[1, 1])
+        y = build(net, quantized(net, image, 0.03, shift, dtype))
+        integers = name == "arg max"
+        if not integers:
+            low, high = min(float(reals.min()), 0), max(float(reals.max()), 0)
+            scale = 0.03 if name.startswith(TWICE) else (high - low) / 255
+            zero_point = int(np.clip(np.rint(-low / scale), 0, 255)) - 128 + shift
+            y = quantized(net, y, scale, zero_point, dtype)
+        apart = steps_apart(net.model(y, dtype=TensorProto.INT64 if integers else TensorProto.FLOAT), x)
+        assert apart.max() < 1.01
+        # A softmax is rounded to 1/256 first; a float32 constant that is no factor of a channel to 8 bits; means tie.
+        often = name.startswith(("softmax", "resize linear", "sub", "average"))
+        assert np.mean(apart > 0.5) < (0.5 if often else 0.05)
+        compared += 1
+    assert compared
+
+
+class QOperator:
+    """A network of one operator of integers between QuantizeLinear and DequantizeLinear."""
+
+    def __init__(self, dtype: Any, opset: int) -> None:
+        self.net = Network(opset=opset)
+        self.dtype = dtype
+        self.shift = 128 if dtype is np.uint8 else 0
+        self.x = self.grid(0.02, 3)
+        self.y = self.grid(0.03, 5)
+        self.xq = str(self.net.node("QuantizeLinear", self.net.input(SHAPE), *self.x))
+
+    def grid(self, scale: float, zero_point: int) -> tuple[str, str]:
+        return self.net.constant(scale), self.net.constant(zero_point + self.shift, self.dtype)
+
+    def integers(self, shape: tuple[int, ...], dtype: Any) -> str:
+        low, high = (0, 256) if dtype is np.uint8 else (-128, 128)
+        return self.net.constant(self.net.random.integers(low, high, size=shape), dtype)
+
+    def weights(self, shape: tuple[int, ...], dtype: Any, outputs: int | None) -> tuple[str, str, str]:
+        """Integers, scales and zero points, for each output where ``outputs`` says how many."""
+        zero = 128 if dtype is np.uint8 else 0
+        scales = 0.002 if outputs is None else self.net.random.uniform(0.001, 0.003, outputs)
+        points = np.full(() if outputs is None else outputs, zero)
+        return self.integers(shape, dtype), self.net.constant(scales), self.net.constant(points, dtype)
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        y = str(self.net.node(kind, *inputs, **attributes))
+        if kind not in ("QLinearConv", "QLinearMatMul", "Flatten"):
+            self.net.nodes[-1].domain = "com.microsoft"
+        return y
+
+    def one(self, kind: str, **attributes: Any) -> str:
+        if kind == "QLinearSoftmax":
+            self.y = self.grid(1 / 256, -128)
+        return self.node(kind, self.xq, *self.x, *self.y, **attributes)
+
+    def two(self, kind: str, shape: tuple[int, ...]) -> str:
+        other = self.grid(0.013, -7)
+        return self.node(kind, self.xq, *self.x, self.integers(shape, self.dtype), *other, *self.y)
+
+    def conv(
+        self, dtype: Any, outputs: int | None, shape: tuple[int, ...] = (5, 4, 3, 3), **more: Any
+    ) -> str:
+        bias = self.net.constant(self.net.random.integers(-2000, 2000, size=shape[0]), np.int32)
+        operands = self.weights(shape, dtype, outputs)
+        return self.node("QLinearConv", self.xq, *self.x, *operands, *self.y, bias, pads=[1] * 4, **more)
+
+    def matmul(self, dtype: Any, outputs: int | None) -> str:
+        return self.node("QLinearMatMul", self.xq, *self.x, *self.weights((6, 5), dtype, outputs), *self.y)
+
+    def gemm(self, turned: bool, outputs: int | None) -> str:
+        flat = self.node("Flatten", self.xq)
+        operands = self.weights((5, 168) if turned else (168, 5), np.int8, outputs)
+        bias = self.net.constant(self.net.random.integers(-2000, 2000, size=5), np.int32)
+        return self.node("QGemm", flat, *self.x, *operands, bias, *self.y, transB=int(turned))
+
+    def concat(self) -> str:
+        other = self.grid(0.02, 3)
+        return self.node("QLinearConcat", *self.y, self.xq, *self.x, self.xq, *other, axis=1)
+
+    def model(self, y: str) -> bytes:
+        model = onnx.load_model_from_string(self.net.model(self.net.node("DequantizeLinear", y, *self.y)))
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        return bytes(model.SerializeToString())
+
+
+QOPERATORS: dict[str, Callable[[QOperator], str]] = {
+    "sigmoid": lambda n: n.one("QLinearSigmoid"),
+    "leaky relu": lambda n: n.one("QLinearLeakyRelu", alpha=0.1),
+    "global average": lambda n: n.one("QLinearGlobalAveragePool"),
+    "global average, channels last": lambda n: n.one("QLinearGlobalAveragePool", channels_last=1),
+    "average": lambda n: n.one("QLinearAveragePool", kernel_shape=[2, 3], strides=[2, 1]),
+    "average, channels last": lambda n: n.one("QLinearAveragePool", kernel_shape=[2, 2], channels_last=1),
+    "softmax": lambda n: n.one("QLinearSoftmax", axis=-1, opset=13),
+    "softmax of channels": lambda n: n.one("QLinearSoftmax", axis=1, opset=13),
+    "softmax of all behind an axis": lambda n: n.one("QLinearSoftmax", axis=2, opset=11),
+    "add": lambda n: n.two("QLinearAdd", (1, 4, 7, 6)),
+    "add, channels": lambda n: n.two("QLinearAdd", (4, 1, 1)),
+    "mul": lambda n: n.two("QLinearMul", (1, 4, 7, 6)),
+    "mul, channels": lambda n: n.two("QLinearMul", (4, 1, 1)),
+    "mul, one number": lambda n: n.two("QLinearMul", ()),
+    "concat": QOperator.concat,
+    "conv s8": lambda n: n.conv(np.int8, None),
+    "conv s8 per channel": lambda n: n.conv(np.int8, 5),
+    "conv u8": lambda n: n.conv(np.uint8, None),
+    "conv u8 per channel": lambda n: n.conv(np.uint8, 5),
+    "conv depthwise": lambda n: n.conv(np.int8, 4, (4, 1, 3, 3), group=4),
+    "matmul s8": lambda n: n.matmul(np.int8, None),
+    "matmul s8 per channel": lambda n: n.matmul(np.int8, 5),
+    "matmul u8": lambda n: n.matmul(np.uint8, None),
+    "gemm": lambda n: n.gemm(False, None),
+    "gemm, turned, per channel": lambda n: n.gemm(True, 5),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("name", QOPERATORS)
+def test_operator_of_integers(name: str, dtype: Any) -> None:
+    if " u8" in name and dtype is np.int8:
+        pytest.skip("ONNX Runtime multiplies no int8 by uint8")
+    x = np.random.default_rng(5).normal(size=SHAPE).astype(np.float32)
+    for opset in (11, 25):
+        net = QOperator(dtype, opset)
+        apart = steps_apart(net.model(QOPERATORS[name](net)), x)
+        assert apart.max() < 1.01
+        assert np.mean(apart > 0.5) < 0.2  # ties
 
 
 def test_silu_with_nothing_rounded_between_is_one_table() -> None:

@@ -8,6 +8,7 @@ changes nothing; what computes is rounded once, to nearest, ties up, from exact 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -37,9 +38,11 @@ from ..passes.fuse_activation import fuse_activation
 from ..passes.fuse_padding import fuse_padding
 from ..passes.hard_swish import to_hard_swish
 from ..passes.mean_of_all import mean_of_all
+from ..passes.per_channel import per_channel_to_depthwise
 from ..passes.remove_identities import remove_identities
 from ..passes.remove_unread import remove_unread
 from ..passes.to_pointwise import to_pointwise
+from ..quantize.parameters import Range, activation_parameters
 from .onnx_builder import CHOOSING
 from .refusal import Refusal
 
@@ -50,6 +53,8 @@ _STRUCTURE = (
     fold_affine,
     to_hard_swish,
     to_pointwise,
+    per_channel_to_depthwise,
+    fold_affine,
     mean_of_all,
     fuse_activation,
     fuse_padding,
@@ -66,6 +71,13 @@ def _rounded_once(op: Operator) -> Operator:
         return replace(op, rounding=AverageRounding.UP)
     known = {f.name for f in fields(op)}
     return replace(op, **{name: value for name, value in _ONCE.items() if name in known})
+
+
+def _cuts_at_zero(op: Operator) -> bool:
+    """Whether an operator is nothing but a clamp with zero for its bounds."""
+    if isinstance(op, ops.Relu):
+        op = ops.Affine(1.0, 0.0, *op.activation.value)
+    return isinstance(op, ops.Affine) and op.clamp and {op.low, op.high} <= {0.0, math.inf, -math.inf}
 
 
 def _own_grid(op: Operator) -> Quantization | None:
@@ -132,6 +144,9 @@ class _Conversion:
             raise Refusal(f"reads the float32 constant {name!r}", "quantize it")
         if producer is None:
             raise Refusal(f"reads the float32 input {name!r}", _QUANTIZE_BETWEEN)
+        if _cuts_at_zero(producer.op):  # zero is on every grid
+            grid = self.tensors[self.integers(producer.inputs[0], producer)].quantized
+            return self.quantized(name, grid, reader)
         raise _Island(producer, what)
 
     def quantized(self, name: str, grid: Quantization, reader: Node) -> str:
@@ -168,6 +183,8 @@ class _Conversion:
             return self.emit(table, [source], y, grid, node.name)
         if type(op) in OUTPUT_AXIS:
             return self.emit(op, self._layer(node), y, grid, node.name)
+        if isinstance(op, ops.Add | ops.Mul):
+            return self.emit(op, self._operands(node, grid), y, grid, node.name)
         inputs = [self.integers(name, node) for name in node.inputs]
         x = self.tensors[inputs[0]]
         if isinstance(op, ops.AveragePool2d):
@@ -181,7 +198,7 @@ class _Conversion:
         if isinstance(op, ops.Softmax):
             own = self.emit(op, inputs, y, Quantization.per_tensor(1 / 256, -128), node.name)
             return self.requantized(own, grid, node.name)
-        if isinstance(op, ops.Add | ops.Mul | ops.Mean | ops.Sum):
+        if isinstance(op, ops.Mean | ops.Sum):
             return self.emit(op, inputs, y, grid, node.name)
         raise Refusal("has no form in integers", "cut the network before it, or replace it")
 
@@ -199,9 +216,46 @@ class _Conversion:
             return source, chain[0]
         return source, ops.Pointwise(tuple(Step(op, (i,)) for i, op in enumerate(chain)))
 
+    def _operands(self, node: Node, grid: Quantization) -> list[str]:
+        """The inputs of a sum or product; float32 constants are rounded to 8 bits."""
+        inputs = []
+        for name, other in zip(node.inputs, reversed(node.inputs), strict=True):
+            tensor = self.graph.tensors[name]
+            if tensor.data is not None and tensor.dtype is DType.FLOAT32:
+                range_of = Range(float(tensor.data.min()), float(tensor.data.max()))
+                inputs.append(self.constant(tensor, tensor.data, activation_parameters(range_of)))
+            elif isinstance(node.op, ops.Add) and self._is_sloped(name, other):
+                inputs.append(self.quantized(name, grid, node))
+            else:
+                inputs.append(self.integers(name, node))
+        return inputs
+
+    def _is_sloped(self, name: str, other: str) -> bool:
+        """Whether of one tensor ``name`` is the part below zero times something and ``other`` the part above: one of
+        the two is always zero, so that rounding the first to the sum's grid rounds the sum, once.
+        """
+        sloped, above = self.producers.get(name), self.producers.get(other)
+        if sloped is None or above is None or not isinstance(sloped.op, ops.Mul | ops.DepthwiseConv2d):
+            return False
+        below = self.producers.get(sloped.inputs[0])
+        shift = self.graph.tensors[sloped.inputs[2]].data if len(sloped.inputs) > 2 else None
+        return (
+            below is not None
+            and (shift is None or not shift.any())
+            and below.inputs == above.inputs
+            and below.op == ops.Affine(high=0.0)
+            and above.op == ops.Affine(low=0.0)
+        )
+
     def _layer(self, node: Node) -> list[str]:
         """The inputs of a layer with weights; its bias in steps of its accumulator."""
         weights = self.graph.tensors[node.inputs[1]]
+        if (
+            weights.dtype is DType.FLOAT32
+            and isinstance(node.op, ops.DepthwiseConv2d)
+            and weights.size == weights.shape[3]
+        ):
+            weights = self._factors(weights)
         if weights.dtype is DType.FLOAT32 or weights.quantization is None:
             raise Refusal("its weights are float32", "quantize weights too")
         inputs = [self.integers(node.inputs[0], node), weights.name]
@@ -218,6 +272,18 @@ class _Conversion:
             values = np.broadcast_to(data, bias.shape).astype(np.int32)
             inputs.append(self.add(f"{bias.name}/int32", Tensor("", DType.INT32, bias.shape, held, values)))
         return inputs
+
+    def _factors(self, weights: Tensor) -> Tensor:
+        """One factor for each channel, [1, 1, 1, C], as integers with scales of their own: nothing is lost."""
+        factors = _real(weights).reshape(-1)
+        scales = tuple(float(np.float32(abs(f) / 127)) if f else 1.0 for f in factors)
+        data = (127 * np.sign(factors)).astype(np.int8).reshape(weights.shape)
+        return self.tensors[
+            self.add(
+                f"{weights.name}/int8",
+                Tensor("", DType.INT8, weights.shape, Quantization(scales, (0,) * len(scales), 3), data),
+            )
+        ]
 
     def _weighed(self, op: ops.AveragePool2d, x: Tensor, y: Tensor, grid: Quantization, label: str) -> str:
         """An average with a scale of its own: a depthwise convolution with weights of 1 / n."""

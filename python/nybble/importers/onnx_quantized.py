@@ -192,11 +192,7 @@ def _expanded(proto: onnx.NodeProto, form: _Form) -> list[onnx.NodeProto]:
     given = list(proto.input)
     attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
     label, y = proto.name or proto.output[0], proto.output[0]
-    opset = attributes.pop("opset", None)  # of QLinearSoftmax: over all axes from this one on before 13
-    if attributes.pop("channels_last", 0) or (
-        opset is not None and opset < 13 and attributes.get("axis", -1) != -1
-    ):
-        return [proto]
+    last = bool(attributes.pop("channels_last", 0))  # of pools: of four dimensions
     axis = _OUTPUT_AXIS.get(form.kind, 1)
     if attributes.get("transB", 0):
         axis = 0
@@ -220,7 +216,15 @@ def _expanded(proto: onnx.NodeProto, form: _Form) -> list[onnx.NodeProto]:
     result = given[form.result : form.result + 2]
     quantized = bool(result and result[0])
     inner = f"{y}/real" if quantized else y
-    nodes.append(helper.make_node(form.kind, reals, [inner], label, **attributes))
+    if last:
+        first, pooled = f"{y}/channels_first", f"{y}/pooled"
+        nodes += [
+            helper.make_node("Transpose", reals, [first], label, perm=[0, 3, 1, 2]),
+            helper.make_node(form.kind, [first], [pooled], label, **attributes),
+            helper.make_node("Transpose", [pooled], [inner], label, perm=[0, 2, 3, 1]),
+        ]
+    else:
+        nodes.append(helper.make_node(form.kind, reals, [inner], label, **attributes))
     if quantized:
         nodes.append(helper.make_node("QuantizeLinear", [inner, *result], [y], label))
     return nodes

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import ops
-from ..graph import Graph, Node, Tensor, constant
+from ..graph import DType, Graph, Node, Tensor, constant
 from ..ops import Window
 from .absorb import fresh
 
@@ -20,7 +20,7 @@ def _depthwise(tensors: dict[str, Tensor], node: Node, scaled: set[str]) -> Node
     if not isinstance(node.op, ops.Add | ops.Mul) or isinstance(node.op, ops.Sub):
         return node
     x, held = sorted((tensors[name] for name in node.inputs), key=lambda t: t.data is not None)
-    if held.data is None or x.data is not None or len(x.shape) != 4:
+    if held.data is None or held.dtype is not DType.FLOAT32 or x.data is not None or len(x.shape) != 4:
         return node
     channels = x.shape[3]
     if x.name in scaled and isinstance(node.op, ops.Add):
