@@ -40,6 +40,8 @@ ceiling ceiling_measure(uint32_t cpu, uint32_t bits) {
         .a = l->rows,
         .segments = 1,
         .segment = DEPTH,
+        .line = ROWS,
+        .stride = sizeof l->a[0],
         .weights = l->weights,
         .bias = l->bias,
         .multiplier = l->multiplier,

@@ -94,17 +94,18 @@ static void part(void *context, uint32_t index, uint32_t thread) {
     uint8_t *sums = call->run->scratch + thread * call->run->scratch_bytes;
     const uint8_t **a = (const uint8_t **)(void *)(sums + sums_bytes(p));
     uint8_t *staged = (uint8_t *)a + pointers_bytes(p);
+    const size_t stride = p->in_place ? p->row : p->padded * form->element;
     for (uint32_t i = 0; i < rows; i++) {
         const int8_t *x = p->x + (size_t)(row + i) * p->row;
         a[i] = (const uint8_t *)x;
         if (!p->in_place) {
-            uint8_t *to = staged + (size_t)i * p->padded * form->element;
+            uint8_t *to = staged + i * stride;
             form->stage(to, x, p->row, p->padded);
             a[i] = to;
         }
     }
     const nyb_matmul_part piece = {
-        .rows = {.a = a, .count = rows, .segments = 1, .segment = p->row},
+        .rows = {.a = a, .count = rows, .segments = 1, .segment = p->row, .line = rows, .stride = stride},
         .first = first,
         .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
         .c = p->y + ((size_t)row * w->outputs + first) * p->matmul.bytes,

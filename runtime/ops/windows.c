@@ -149,6 +149,9 @@ typedef struct gathering {
     uint32_t count;
 } gathering;
 
+// What compilers copy through vector registers where there are some.
+typedef uint8_t chunk __attribute__((vector_size(CHUNK), aligned(1), may_alias));
+
 // A copy goes over its end, where the next one follows. Inlined for the usual windows.
 NYB_INLINE void gather_of(const gathering *g, const uint32_t height, const uint32_t parts,
                           const size_t chunks) {
@@ -161,7 +164,7 @@ NYB_INLINE void gather_of(const gathering *g, const uint32_t height, const uint3
         for (uint32_t i = 0; i < height; i++, from += line) {
             for (uint32_t j = 0; j < parts; j++, to += piece) {
                 for (size_t k = 0; k < chunks; k++) {
-                    memcpy(to + k * CHUNK, from + j * pixel + k * CHUNK, CHUNK);
+                    *(chunk *)(to + k * CHUNK) = *(const chunk *)(from + j * pixel + k * CHUNK);
                 }
             }
         }
@@ -231,24 +234,27 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
         line = (size_t)w->width * pixel;
         begin = (const uint8_t *)image + (size_t)first * v->stride_height * line + channel;
     }
+    const size_t next = v->stride_width * pixel, below = v->stride_height * line;
+    const size_t stride = one ? (size_t)w->row_bytes : next;
     for (uint32_t y = 0; y < lines; y++, row += w->out_width) {
-        const uint8_t *at = begin + (size_t)y * v->stride_height * line;
-        size_t next = v->stride_width * pixel;
+        const uint8_t *at = begin + y * below;
         if (one) {
             copy_windows(w, at, next, plain, to);
             at = to;
-            next = (size_t)w->row_bytes;
-            to += w->out_width * next;
+            to += w->out_width * stride;
         }
         for (uint32_t x = 0; x < w->out_width; x++) {
-            row[x] = at + x * next;
+            row[x] = at + x * stride;
         }
     }
+    const bool unbroken = one || below == w->out_width * next;
     return (nyb_rows){
         .a = (const uint8_t *const *)(const void *)scratch,
         .count = lines * w->out_width,
         .segments = w->segments,
         .segment = w->segment,
         .pitch = line * v->dilation_height,
+        .line = unbroken ? lines * w->out_width : w->out_width,
+        .stride = stride,
     };
 }

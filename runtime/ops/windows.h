@@ -45,6 +45,8 @@ typedef struct nyb_rows {
     uint32_t segments;
     uint32_t segment;
     size_t pitch;
+    uint32_t line;
+    size_t stride;
 } nyb_rows;
 
 // The windows of output lines first to first + lines - 1 over `image`, channels from `channel` on.

@@ -140,6 +140,8 @@ EMULATED void emulated_store_masked_epi8(void *to, uint64_t mask, const int8_t *
 #define _mm512_mask_loadu_epi32 emulated_load_masked_epi32
 #define _mm512_mask_storeu_epi8(to, mask, x)                                                                 \
     emulated_store_masked_epi8(to, mask, ((emulated_lanes){(x)}).i8, 64)
+#define _mm256_mask_storeu_epi8(to, mask, x)                                                                 \
+    emulated_store_masked_epi8(to, mask, ((emulated_lanes){.half = {(x)}}).i8, 32)
 #define _mm_mask_storeu_epi8(to, mask, x)                                                                    \
     emulated_store_masked_epi8(to, mask, ((emulated_lanes){.quarter = {(x)}}).i8, 16)
 

@@ -119,6 +119,11 @@ static void draw_activations(check *c, gemm_case *g, gemm_shape shape, check_pla
     const size_t padded = (args->segment + step - 1) / step * step;
     const size_t count =
         args->rows > 0 ? row_start(g, args->rows - 1) + (args->segments - 1) * g->a_pitch + padded : 0;
+    args->stride = g->a_stride * form->element;
+    args->line = g->a_jump == 0 ? args->rows : g->a_line;
+    if (args->rows % (args->line > 0 ? args->line : 1) != 0 || (!shape.dense && check_below(c, 8) == 0)) {
+        args->line = 0; // says nothing of where they lie
+    }
     int32_t *values = check_memory_place(&memory_draws, count * sizeof(int32_t), place);
     int8_t *a = check_memory_place(&memory_int8, count, place);
     uint8_t *formed = check_memory_place(&memory_a, count * form->element, place);

@@ -9,8 +9,9 @@
 //   rows may overlap. depth = segments * segment, and segment is a multiple of the layout's step
 //   (kr * 8 / weight bits) where there are several. A stretch is readable up to a multiple of the step, where
 //   it meets weights that are 0, and not read beyond that.
-// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what
-// pads
+// line, stride: `rows` is a multiple of `line`, rows of a line lie `stride` bytes apart; 0: they may lie
+// anywhere. weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr
+// bytes; what pads
 //   the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
 // weight_sum: of each column's weights, each times its factor.
@@ -42,6 +43,8 @@ typedef struct nyb_gemm_args {
     uint32_t segments;
     uint32_t segment;
     size_t pitch;
+    uint32_t line;
+    size_t stride;
     const uint8_t *weights;
     const void *prepacked;
     const int32_t *bias;

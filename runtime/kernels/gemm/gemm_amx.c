@@ -1,38 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 // AMX: a product of tiles, 16 rows of 64 activations with 64 x 16 weights, both int8 as they are in a tensor,
 // takes as long as two of vpdpbusd. Tiles are read from rows that lie one stride apart, and weights from rows
-// of 16 columns; so each strip of 32 columns is laid out anew for a call, 4 and 2 bits widened, which a few
+// of 16 columns; so each strip of columns is laid out anew for a call, 4 and 2 bits widened, which a few
 // dozen rows pay back. What has fewer rows, or rows without order, goes to AVX-512 VNNI.
 //
-// The sums of up to SUM_ROWS rows go through memory to the epilogue, which takes longer than the products of
-// fewer than 256 k.
+// The sums of some rows go through memory to the epilogue, which takes longer than the products of fewer than
+// 256 k. It writes whole lines of the caches where a strip has 64 columns.
 #include "kernels/gemm/gemm_avx512.h"
 
-_Static_assert(NYB_STRIP_VECTORS *NYB_LANES16 == NYB_PREPACKED_COLUMNS, "a strip is a part of its own");
-
 enum {
+    TILE_VECTORS = 2, // of columns that are multiplied together
     TILE_ROWS = 16,
     TILE_BYTES = 1024,
     STEP = 64,
+    LINE = 64, // of a cache
     STEPS = 32,
-    SUM_ROWS = 128,
+    SUM_VECTORS = 256,
     FEW_ROWS = 32,
+    BROAD_MAX = 8,   // steps whose weights of 64 columns leave room in the first cache
+    NARROW_MAX = 24, // and of 32 columns
     ROWS_MIN = 12
 };
 
+_Static_assert(TILE_VECTORS *NYB_LANES16 == NYB_PREPACKED_COLUMNS,
+               "what is multiplied together is a part of its own");
+
 // The weights of one step of k, as tiles take them: [vector][4 k][column][k]
 typedef struct weight_tiles {
-    _Alignas(64) int8_t tile[NYB_STRIP_VECTORS][TILE_BYTES];
+    _Alignas(64) int8_t tile[TILE_VECTORS][TILE_BYTES];
 } weight_tiles;
 
-// How the rows lie, and the tiles on them. Every `run` rows lie `stride` apart; tiles do not cross from one
-// run to the next, the last of a run overlaps the one before. Steps overlap likewise at the end of a segment,
-// where weights of 0 stand for those that were there before.
+// The tiles on the rows. They do not cross from one line to the next, the last of a line overlaps the one
+// before. Steps overlap likewise at the end of a segment, where weights of 0 stand for those that were there
+// before.
 typedef struct tiling {
-    size_t stride;
-    uint32_t run;
+    uint32_t line;
     uint32_t height; // rows of a tile
-    uint32_t across; // tiles of a run
+    uint32_t across; // tiles of a line
     uint32_t tiles;
     uint32_t step;    // k of a tile
     uint32_t segment; // k of a segment, whole steps of the layout
@@ -60,33 +64,20 @@ static void set_steps(const nyb_gemm_args *args, const uint32_t bits, tiling *t)
 
 // False where the rows have no such order, or too few are in a line.
 static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t) {
-    const uint8_t *const *a = args->a;
-    const uint32_t rows = args->rows;
-    if (rows < ROWS_MIN || args->depth == 0) {
+    if (args->rows < ROWS_MIN || args->depth == 0 || args->line == 0) {
         return false;
     }
-    t->stride = (size_t)(a[1] - a[0]);
-    for (t->run = 1; t->run < rows && a[t->run] == a[0] + t->run * t->stride;) {
-        t->run++;
-    }
-    if (rows % t->run != 0) {
-        return false;
-    }
-    for (uint32_t i = t->run; i < rows; i++) {
-        if (i % t->run != 0 && a[i] != a[i - 1] + t->stride) {
-            return false;
-        }
-    }
-    t->across = divided_up(t->run, TILE_ROWS);
-    t->height = divided_up(t->run, t->across);
-    t->tiles = rows / t->run * t->across;
+    t->line = args->line;
+    t->across = divided_up(args->line, TILE_ROWS);
+    t->height = divided_up(args->line, t->across);
+    t->tiles = args->rows / args->line * t->across;
     set_steps(args, bits, t);
     return t->height >= ROWS_MIN / 2;
 }
 
 static uint32_t tile_row(const tiling *t, uint32_t tile) {
     const uint32_t at = tile % t->across * t->height;
-    return tile / t->across * t->run + (at + t->height > t->run ? t->run - t->height : at);
+    return tile / t->across * t->line + (at + t->height > t->line ? t->line - t->height : at);
 }
 
 // The first k of a step within its segment.
@@ -140,23 +131,36 @@ NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const uint8_
     }
 }
 
+// Prepacked weights of the next strip, of which every step of this one fetches some lines.
+typedef struct ahead {
+    const uint8_t *from, *to;
+    uint32_t lines;
+} ahead;
+
+static ahead ahead_of(const tiling *t, const weight_tiles *next, int strips) {
+    const uint32_t lines = sizeof(weight_tiles) / LINE, pairs = divided_up(t->tiles, 2);
+    const uint8_t *from = (const uint8_t *)next;
+    return (ahead){from, from + (size_t)strips * t->all_steps * sizeof *next, divided_up(lines, pairs)};
+}
+
 // The sums of two tiles of rows, or one, over `count` steps, begun or added to what is there.
-NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_strip16 *strip,
-                         const uint8_t *a0, const uint8_t *a1, uint32_t first, uint32_t count,
-                         const weight_tiles *w, __m512i *sums0, const int vectors, const int tiles) {
-    __m512i *const sums1 = sums0 + t->height * (size_t)vectors;
-    const size_t stride = t->stride, sums_stride = sizeof(__m512i) * (size_t)vectors;
+NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const __m512i *start, const uint8_t *a0,
+                         const uint8_t *a1, uint32_t first, uint32_t count, const weight_tiles *w,
+                         __m512i *sums0, const size_t row_sums, ahead *next, const int vectors,
+                         const int tiles) {
+    __m512i *const sums1 = sums0 + t->height * row_sums;
+    const size_t stride = args->stride, sums_stride = sizeof(__m512i) * row_sums;
     __asm__ volatile("" : : : "memory"); // gcc does not know what tiles read
     if (first == 0) {
-        _tile_loadd(0, &strip->start[0], 0);
+        _tile_loadd(0, start, 0);
         if (vectors > 1) {
-            _tile_loadd(1, &strip->start[1], 0);
+            _tile_loadd(1, start + 1, 0);
         }
         if (tiles > 1) {
-            _tile_loadd(2, &strip->start[0], 0);
+            _tile_loadd(2, start, 0);
         }
         if (tiles > 1 && vectors > 1) {
-            _tile_loadd(3, &strip->start[1], 0);
+            _tile_loadd(3, start + 1, 0);
         }
     } else {
         _tile_loadd(0, sums0, sums_stride);
@@ -172,8 +176,12 @@ NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_s
     }
     uint32_t step = first % t->steps;
     size_t segment = first / t->steps * args->pitch;
+    const uint8_t *soon = next->from;
     for (uint32_t i = 0; i < count; i++, w++) {
         const size_t at = segment + step_start(t, step);
+        for (uint32_t line = 0; soon < next->to && line < next->lines; line++, soon += LINE) {
+            _mm_prefetch((const char *)soon, _MM_HINT_T1);
+        }
         _tile_loadd(4, a0 + at, stride);
         _tile_loadd(6, w->tile[0], STEP);
         _tile_dpbssd(0, 4, 6);
@@ -193,6 +201,7 @@ NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_s
             segment += args->pitch;
         }
     }
+    next->from = soon;
     _tile_stored(0, sums0, sums_stride);
     if (vectors > 1) {
         _tile_stored(1, sums0 + 1, sums_stride);
@@ -207,30 +216,43 @@ NYB_INLINE void multiply(const nyb_gemm_args *args, const tiling *t, const nyb_s
 
 NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n, const int vectors,
                           const uint32_t bits) {
+    const int halves = vectors > TILE_VECTORS ? vectors / TILE_VECTORS : 1, each = vectors / halves;
+    const uint32_t steps = STEPS / (uint32_t)halves; // of which weights are laid out at a time
     weight_tiles laid[STEPS];
-    __m512i sums[SUM_ROWS * NYB_STRIP_VECTORS];
+    __m512i sums[SUM_VECTORS];
     const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, false);
     const size_t tile_sums = t->height * (size_t)vectors;
     const weight_tiles *prepacked = args->prepacked;
     prepacked = prepacked == NULL ? NULL : prepacked + n / NYB_PREPACKED_COLUMNS * (size_t)t->all_steps;
+    ahead next = {NULL, NULL, 0};
+    if (prepacked != NULL && args->columns - n > NYB_LANES16 * (uint32_t)vectors) {
+        next = ahead_of(t, prepacked + (uint32_t)halves * t->all_steps, halves);
+    }
     // Weights that do not fit are laid out anew for every group of rows.
-    const uint32_t together = (t->all_steps > STEPS ? SUM_ROWS : FEW_ROWS) / t->height;
+    const uint32_t together = (t->all_steps > steps ? SUM_VECTORS / (uint32_t)vectors : FEW_ROWS) / t->height;
     for (uint32_t tile = 0, last; tile < t->tiles; tile = last) {
         last = t->tiles - tile < together ? t->tiles : tile + together;
         for (uint32_t first = 0, count; first < t->all_steps; first += count) {
-            count = t->all_steps - first < STEPS ? t->all_steps - first : STEPS;
-            const weight_tiles *w = prepacked == NULL ? laid : prepacked + first;
-            if (prepacked == NULL && (tile == 0 || t->all_steps > STEPS)) {
-                lay_out(args, t, strip.panel, first, count, laid, vectors, bits);
-            }
-            for (uint32_t i = tile; i < last; i += 2) {
-                const uint8_t *a0 = args->a[tile_row(t, i)];
-                __m512i *to = sums + (i - tile) * tile_sums;
-                if (i + 1 < last) {
-                    multiply(args, t, &strip, a0, args->a[tile_row(t, i + 1)], first, count, w, to, vectors,
-                             2);
-                } else {
-                    multiply(args, t, &strip, a0, a0, first, count, w, to, vectors, 1);
+            count = t->all_steps - first < steps ? t->all_steps - first : steps;
+            NYB_EACH (half, halves) {
+                const weight_tiles *w = laid + (uint32_t)half * steps;
+                if (prepacked != NULL) {
+                    w = prepacked + (uint32_t)half * t->all_steps + first;
+                } else if (tile == 0 || t->all_steps > steps) {
+                    lay_out(args, t, strip.panel + 2 * each * half, first, count,
+                            laid + (uint32_t)half * steps, each, bits);
+                }
+                for (uint32_t i = tile; i < last; i += 2) {
+                    const uint8_t *a0 = args->a[tile_row(t, i)];
+                    __m512i *to = sums + (i - tile) * tile_sums + each * half;
+                    const __m512i *start = strip.start + each * half;
+                    if (i + 1 < last) {
+                        multiply(args, t, start, a0, args->a[tile_row(t, i + 1)], first, count, w, to,
+                                 (size_t)vectors, &next, each, 2);
+                    } else {
+                        multiply(args, t, start, a0, a0, first, count, w, to, (size_t)vectors, &next, each,
+                                 1);
+                    }
                 }
             }
         }
@@ -240,11 +262,8 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
             for (next = i + 1; next < last && tile_row(t, next) == row + (next - i) * t->height;) {
                 next++;
             }
-            for (uint32_t v = 0; v < (uint32_t)vectors; v++) {
-                nyb_strip16_epilogue(args, &strip, v, sums + (i - tile) * tile_sums + v, (size_t)vectors, row,
-                                     (next - i) * t->height,
-                                     args->c + row * args->c_stride + n + NYB_LANES16 * v);
-            }
+            nyb_strip16_epilogue(args, &strip, sums + (i - tile) * tile_sums, row, (next - i) * t->height,
+                                 args->c + row * args->c_stride + n, vectors);
         }
     }
 }
@@ -252,6 +271,12 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
 NYB_INLINE void run(const nyb_gemm_args *args, const tiling *t, const uint32_t bits) {
     uint32_t n = 0;
     configure(t);
+    // Weights of 64 columns should not drive from the first cache what those of 32 would leave there.
+    const bool broad = t->all_steps <= BROAD_MAX || (args->prepacked != NULL && t->all_steps > NARROW_MAX);
+    for (; broad && args->columns - n > 3 * NYB_LANES16;
+         n += args->columns - n < 64 ? args->columns - n : 64) {
+        run_strip(args, t, n, 4, bits);
+    }
     for (; args->columns - n > NYB_LANES16; n += args->columns - n < 32 ? args->columns - n : 32) {
         run_strip(args, t, n, 2, bits);
     }
@@ -268,9 +293,9 @@ NYB_INLINE uint64_t prepack(const nyb_gemm_args *args, void *to, const uint32_t 
     const size_t panel_bytes = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
     weight_tiles *strip = to;
     for (uint32_t n = 0; to != NULL && n < args->columns; n += NYB_PREPACKED_COLUMNS, strip += t.all_steps) {
-        const uint8_t *panel[2 * NYB_STRIP_VECTORS];
-        nyb_strip16_panels(args, n, panel_bytes, panel, 2 * NYB_STRIP_VECTORS);
-        lay_out(args, &t, panel, 0, t.all_steps, strip, NYB_STRIP_VECTORS, bits);
+        const uint8_t *panel[2 * TILE_VECTORS];
+        nyb_strip16_panels(args, n, panel_bytes, panel, 2 * TILE_VECTORS);
+        lay_out(args, &t, panel, 0, t.all_steps, strip, TILE_VECTORS, bits);
     }
     return (uint64_t)strips * t.all_steps * sizeof(weight_tiles);
 }

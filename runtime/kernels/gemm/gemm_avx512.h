@@ -9,7 +9,7 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/unroll.h"
 
-enum { NYB_LANES16 = 16, NYB_STRIP_VECTORS = 2 };
+enum { NYB_LANES16 = 16, NYB_STRIP_VECTORS = 4 };
 
 // What all rows of neighbouring columns share.
 typedef struct nyb_strip16 {
@@ -54,70 +54,93 @@ NYB_INLINE __m512i nyb_load_panels(const uint8_t *low, const uint8_t *high) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(nyb_load256(low)), nyb_load256(high), 1);
 }
 
-// Up to four rows of sums, `stride` registers from row to row -> as many rows of `columns` results. The last
-// of the `count` rows is computed again in place of those that are not there.
-NYB_INLINE void nyb_strip16_finish4(const nyb_gemm_args *args, const nyb_scale16 *scale,
-                                    const nyb_narrow64 *narrow, const __m512i *sums, size_t stride, int8_t *c,
-                                    size_t c_stride, uint32_t columns, uint32_t count,
-                                    const nyb_scaling scaling) {
-    __m512i x[4];
-    int8_t *to[4];
-    NYB_EACH (j, 4) {
-        const size_t row = (uint32_t)j < count ? (uint32_t)j : count - 1;
-        x[j] = nyb_scale16_apply(scale, sums[row * stride], scaling, &args->output);
-        to[j] = c + row * c_stride;
+// Sums of `rows` * vectors registers, row by row -> as many rows of the strip's columns: four registers at a
+// time are the 64 bytes of one row, two or four. The last row is computed again in place of those that are
+// not there.
+NYB_INLINE void nyb_strip16_finish(const nyb_gemm_args *args, const nyb_strip16 *strip, const __m512i *sums,
+                                   uint32_t rows, int8_t *c, const int vectors, const bool whole,
+                                   const nyb_scaling scaling) {
+    const uint32_t together = 4 / (uint32_t)vectors;
+    const nyb_narrow64 narrow = strip->narrow; // Constants are copied: results may lie anywhere.
+    nyb_scale16 scale[NYB_STRIP_VECTORS];
+    NYB_EACH (v, vectors) {
+        scale[v] = strip->scale[v];
     }
-    const __m512i results = nyb_narrow64_apply(narrow, x);
-    const __m128i row[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
-                            _mm512_extracti32x4_epi32(results, 2), _mm512_extracti32x4_epi32(results, 3)};
-    NYB_EACH (j, 4) {
-        if (columns == NYB_LANES16) {
-            _mm_storeu_si128((__m128i *)(void *)to[j], row[j]);
-        } else if (columns == NYB_LANES16 / 2) {
-            _mm_storel_epi64((__m128i *)(void *)to[j], row[j]);
+    const size_t c_stride = args->c_stride;
+    const uint64_t mask = UINT64_MAX >> (64 - strip->columns);
+    for (uint32_t row = 0; row < rows; row += together, c += together * c_stride) {
+        const __m512i *from = sums + row * (size_t)vectors;
+        __m512i x[4];
+        int8_t *to[4];
+        NYB_EACH (j, (int)together) {
+            const uint32_t at = row + (uint32_t)j < rows ? (uint32_t)j : rows - 1 - row;
+            to[j] = c + at * c_stride;
+            NYB_EACH (v, vectors) {
+                x[j * vectors + v] = nyb_scale16_apply(&scale[v], from[at * (uint32_t)vectors + (uint32_t)v],
+                                                       scaling, &args->output);
+            }
+        }
+        const __m512i results = nyb_narrow64_apply(&narrow, x);
+        if (vectors == 4) {
+            if (whole) {
+                _mm512_storeu_si512(to[0], results);
+            } else {
+                _mm512_mask_storeu_epi8(to[0], mask, results);
+            }
+        } else if (vectors == 2) {
+            const __m256i row_of[2] = {_mm512_castsi512_si256(results),
+                                       _mm512_extracti64x4_epi64(results, 1)};
+            NYB_EACH (j, 2) {
+                if (whole) {
+                    _mm256_storeu_si256((__m256i *)(void *)to[j], row_of[j]);
+                } else {
+                    _mm256_mask_storeu_epi8(to[j], (__mmask32)mask, row_of[j]);
+                }
+            }
         } else {
-            _mm_mask_storeu_epi8(to[j], (__mmask16)((1u << columns) - 1), row[j]);
+            const __m128i row_of[4] = {_mm512_castsi512_si128(results), _mm512_extracti32x4_epi32(results, 1),
+                                       _mm512_extracti32x4_epi32(results, 2),
+                                       _mm512_extracti32x4_epi32(results, 3)};
+            NYB_EACH (j, 4) {
+                if (whole) {
+                    _mm_storeu_si128((__m128i *)(void *)to[j], row_of[j]);
+                } else {
+                    _mm_mask_storeu_epi8(to[j], (__mmask16)mask, row_of[j]);
+                }
+            }
         }
     }
 }
 
-// Constants are copied: results may lie anywhere.
-NYB_INLINE void nyb_strip16_finish(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t v,
-                                   const __m512i *sums, size_t stride, uint32_t count, int8_t *c,
-                                   const nyb_scaling scaling) {
-    const nyb_scale16 scale = strip->scale[v];
-    const nyb_narrow64 narrow = strip->narrow;
-    const size_t c_stride = args->c_stride;
-    const uint32_t left = strip->columns - NYB_LANES16 * v;
-    for (; left >= NYB_LANES16 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16, 4, scaling);
-    }
-    for (; left == NYB_LANES16 / 2 && count >= 4; count -= 4, sums += 4 * stride, c += 4 * c_stride) {
-        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, NYB_LANES16 / 2, 4, scaling);
-    }
-    const uint32_t columns = left < NYB_LANES16 ? left : NYB_LANES16;
-    for (uint32_t part; count > 0; count -= part, sums += 4 * stride, c += 4 * c_stride) {
-        part = count < 4 ? count : 4;
-        nyb_strip16_finish4(args, &scale, &narrow, sums, stride, c, c_stride, columns, part, scaling);
+NYB_INLINE void nyb_strip16_scaled(const nyb_gemm_args *args, const nyb_strip16 *strip, const __m512i *sums,
+                                   uint32_t rows, int8_t *c, const int vectors, const nyb_scaling scaling) {
+    if (strip->columns == NYB_LANES16 * (uint32_t)vectors) {
+        nyb_strip16_finish(args, strip, sums, rows, c, vectors, true, scaling);
+    } else {
+        nyb_strip16_finish(args, strip, sums, rows, c, vectors, false, scaling);
     }
 }
 
-// The epilogue of register v of the columns over `count` rows from `row` on. sums: of v, `stride` registers
-// from row to row. c: of v and `row`.
-static void nyb_strip16_epilogue(const nyb_gemm_args *args, const nyb_strip16 *strip, uint32_t v,
-                                 __m512i *sums, size_t stride, uint32_t row, uint32_t count, int8_t *c) {
-    for (uint32_t i = 0; args->row_bias != NULL && i < count; i++) {
-        sums[i * stride] = _mm512_add_epi32(sums[i * stride], _mm512_set1_epi32(args->row_bias[row + i]));
+// The epilogue of a strip's columns over `rows` rows from `first` on. sums: vectors registers a row. c: of
+// `first`.
+NYB_INLINE void nyb_strip16_epilogue(const nyb_gemm_args *args, const nyb_strip16 *strip, __m512i *sums,
+                                     uint32_t first, uint32_t rows, int8_t *c, const int vectors) {
+    for (uint32_t i = 0; args->row_bias != NULL && i < rows * (uint32_t)vectors; i++) {
+        sums[i] = _mm512_add_epi32(sums[i], _mm512_set1_epi32(args->row_bias[first + i / (uint32_t)vectors]));
     }
-    switch (strip->scale[v].scaling) {
+    nyb_scaling scaling = strip->scale[0].scaling;
+    NYB_EACH (v, vectors) {
+        scaling = strip->scale[v].scaling > scaling ? strip->scale[v].scaling : scaling;
+    }
+    switch (scaling) {
     case NYB_SCALING_PLAIN:
-        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_PLAIN);
+        nyb_strip16_scaled(args, strip, sums, rows, c, vectors, NYB_SCALING_PLAIN);
         break;
     case NYB_SCALING_SIGNED:
-        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_SIGNED);
+        nyb_strip16_scaled(args, strip, sums, rows, c, vectors, NYB_SCALING_SIGNED);
         break;
     default:
-        nyb_strip16_finish(args, strip, v, sums, stride, count, c, NYB_SCALING_WIDE);
+        nyb_strip16_scaled(args, strip, sums, rows, c, vectors, NYB_SCALING_WIDE);
     }
 }
 

@@ -193,10 +193,7 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t en
             }
             done += count;
         }
-        for (uint32_t v = 0; v < (uint32_t)vectors; v++) {
-            nyb_strip16_epilogue(args, &strip, v, sums + v, (size_t)vectors, m, done,
-                                 args->c + m * args->c_stride + n + NYB_LANES16 * v);
-        }
+        nyb_strip16_epilogue(args, &strip, sums, m, done, args->c + m * args->c_stride + n, vectors);
     }
 }
 
