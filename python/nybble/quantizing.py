@@ -17,6 +17,7 @@ from .graph import DType, Graph, QuantizationError
 from .passes import prepare_float
 from .quantize.apply import Progress, quantize_graph
 from .quantize.observe import observe
+from .quantize.parameters import Level, level_text
 from .quantize.recipe import Recipe
 from .quantize.samples import Data, read_samples
 from .quantize.ties import SharedScale, separate_given, shared_scales
@@ -98,7 +99,7 @@ class Quantized:
         return find_remedies(judge, self.recipe, report, build, seconds=seconds, progress=progress)
 
     def __str__(self) -> str:
-        weights = f"weights {self.weight_bytes} bytes ({self.recipe.weights} bits)"
+        weights = f"weights {self.weight_bytes} bytes ({level_text(self.recipe.weights)})"
         file = f"file {self.file_bytes} bytes"
         lines = [f"{self.graph.name}: {weights}, {file}", *map(str, self.warnings), str(self.comparison)]
         return "\n".join(lines)
@@ -142,7 +143,7 @@ def quantize(
     source: str | os.PathLike[str] | bytes | Graph,
     data: Data,
     *,
-    weights: int = 8,
+    weights: Level = 8,
     activations: int = 8,
     destination: str | os.PathLike[str] | None = None,
     recipe: Recipe | None = None,
@@ -155,8 +156,8 @@ def quantize(
     source: path or bytes of a float .onnx or .tflite network, or its graph. data: samples to
     calibrate on, float32 [N, ...] as the source takes them: an array, one per input (in order or by
     name), or the path of a .npz with ``x`` (or the inputs' names) and maybe ``y``. weights: bits of
-    weights, 8, 4 or 2; activations: 16, 8, 4 or 2. recipe: bits layer by layer; it takes the place of weights
-    and activations. test: samples to measure on, given as data is; the calibration samples
+    weights, 8, 4 or 2, or 'ternary'; activations: 16, 8, 4 or 2. recipe: bits layer by layer; it takes the place of
+    weights and activations. test: samples to measure on, given as data is; the calibration samples
     themselves where it is None. labels: class numbers of the samples measured on. destination:
     where to write the model. progress: called with (steps done, of).
 

@@ -26,6 +26,7 @@ from nybble.convert import convert_graph
 from nybble.emit.nyb import hash_position
 from nybble.graph import Blocker, Graph, UnsupportedError
 from nybble.measure import digits
+from nybble.quantize import Recipe
 from nybble.session import Session, cpu_levels
 from oracle.single_op import OpSpec, TensorSpec, build
 
@@ -770,6 +771,21 @@ def test_quantize_reads_the_labels_asked_for(float_model: Path, samples: Path) -
 def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samples: Path) -> None:
     cli("quantize", float_model, "--data", samples, "--weights", "2", "--first", "4")
     assert nybble.load(float_model.with_suffix(".nyb")).layers()[0].weight_bits == 4
+
+
+def test_quantize_takes_ternary_weights_and_one_scale(float_model: Path, samples: Path) -> None:
+    options = ("--method", "mse", "--no-layers", "--force")
+    cli("quantize", float_model, "--data", samples, "--weights", "ternary", *options)
+    ternary = float_model.with_suffix(".nyb").read_bytes()
+    assert nybble.load(ternary).layers()[0].weight_bits == 2
+    recipe = Recipe("ternary", method="mse")
+    assert ternary == nybble.quantize(float_model, samples, recipe=recipe).model
+    cli("quantize", float_model, "--data", samples, "--weights", "4", "--granularity", "tensor", *options)
+    recipe = Recipe(4, method="mse", granularity="tensor")
+    assert (
+        float_model.with_suffix(".nyb").read_bytes()
+        == nybble.quantize(float_model, samples, recipe=recipe).model
+    )
 
 
 def test_quantize_takes_groups(float_model: Path, samples: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_methods import GRIDS, SAFE, images, random_problem, small_network
+from test_methods import GRIDS, any_grid, images, random_problem, small_network
 
 from nybble import ops
 from nybble.graph import Node, constant, evaluate_batches
@@ -76,8 +76,8 @@ def cost(problem: LayerProblem, integers: np.ndarray, scales: np.ndarray) -> flo
     return float((f * (w @ problem.gram[0] @ w.T - cross - cross.T)).sum())
 
 
-@given(st.integers(0, 10**6), st.sampled_from([GRIDS[8], GRIDS[4], GRIDS[2], SAFE]))
-@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), any_grid)
+@settings(max_examples=60, deadline=None)
 def test_channels_together_cost_no_more(seed: int, grid: Grid) -> None:
     problem = curved(seed)
     scales = search_scales(problem, grid, Weighting.GRAM)
@@ -90,6 +90,17 @@ def test_channels_together_cost_no_more(seed: int, grid: Grid) -> None:
     assert np.array_equal(integers, np.rint(integers))
     assert np.array_equal(learned, learned.astype(np.float32))
     assert grid.holds(integers)[grid.holds(start)].all()
+    assert not grid.shared or len(np.unique(learned)) == 1
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_a_shared_scale_ends_where_its_cost_is_least(seed: int) -> None:
+    problem, grid = curved(seed), replace(GRIDS[4], shared=True)
+    scales = search_scales(problem, grid, Weighting.GRAM)
+    q, s = descend_together(problem, grid.nearest(problem.weights, scales), scales, grid, sweeps=50)
+    costs = [cost(problem, q, s * factor) for factor in (0.999, 1, 1.001)]
+    assert min(costs) == costs[1]
 
 
 def test_channels_make_up_for_each_other() -> None:

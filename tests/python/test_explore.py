@@ -145,6 +145,20 @@ def test_loss_is_of_samples_that_weights_were_not_solved_on() -> None:
     assert whole(x[0]).shape[0] == 24
 
 
+def test_ternary_is_a_level_like_others() -> None:
+    override = Override(type="Conv2d", weights=8, granularity="tensor")
+    exploration = run(levels=("ternary", 8), recipe=Recipe(method="mse", overrides=(override,)))
+    assert exploration.levels == (8, "ternary")
+    names = [c.name for c in exploration.candidates]
+    assert "Wternary" in names
+    assert "Wternary ends 8" in names
+    assert len({len(set(c.bits)) for c in exploration.candidates}) == 2
+    for one in exploration.candidates:
+        assert one.recipe.overrides == (replace(override, weights=None),)
+        assert nybble.quantize(MODEL, CALIBRATION, recipe=one.recipe).model == one.model
+    json.dumps(exploration.document())
+
+
 def test_folds_have_no_sample_in_common() -> None:
     samples = np.arange(7, dtype=np.float32)[:, None]
     part = Part((samples[::3],), (samples[::3],), np.arange(3))
@@ -175,7 +189,7 @@ def test_layers_are_tried_again_around_the_best(
         trial, who = try_work(task, work, progress)
         if work.fold is None:
             return trial, who
-        own = {node.name: work.recipe.bits(task.graph).get(node.outputs[0]) for node in task.graph.nodes}
+        own = {node.name: work.recipe.levels(task.graph).get(node.outputs[0]) for node in task.graph.nodes}
         layers = {name: b for name, b in own.items() if b is not None}
         tried = [layers, *(layers | {name: b} for name, b in work.alone(task.graph))]
         return replace(trial, losses=tuple(interacting(tuple(one.values())) for one in tried)), who

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ from nybble.quantize.group_weights import group_weights
 from nybble.quantize.group_weights import grouped as choose_groups
 from nybble.quantize.layer import Grid, Moments
 from nybble.quantize.methods import METHODS
-from nybble.quantize.parameters import WEIGHT_TYPES, Float64
+from nybble.quantize.parameters import TERNARY, WEIGHT_TYPES, Float64, Level
 from nybble.quantize.recipe import GROUP_SIZES, Recipe
 
 
@@ -29,9 +31,14 @@ def drawn_rows(seed: int, channels: int, k: int) -> Float64:
     return np.asarray(rng.standard_t(3, (channels, k)) * rng.lognormal(0, 3, (channels, 1)))
 
 
-def grouped(rows: Float64, bits: int, size: int) -> Float64:
+def grid_of(level: Level) -> Grid:
+    """The integers of a level."""
+    return Grid(-1, 1) if level == TERNARY else Grid(WEIGHT_TYPES[level].lowest, WEIGHT_TYPES[level].highest)
+
+
+def grouped(rows: Float64, bits: Level, size: int) -> Float64:
     """The real weights that the integers stand for."""
-    values, scales, groups = group_weights(rows, bits, size, np.ones(rows.shape))
+    values, scales, groups = group_weights(rows, grid_of(bits), size, np.ones(rows.shape))
     return np.asarray(scales[:, None] * groups.along(rows.shape[1]) * values)
 
 
@@ -39,15 +46,15 @@ def grouped(rows: Float64, bits: int, size: int) -> Float64:
     st.integers(0, 2**32 - 1),
     st.integers(1, 9),
     st.integers(1, 300),
-    st.sampled_from([8, 4, 2]),
+    st.sampled_from([8, 4, 2, TERNARY]),
     st.sampled_from(GROUP_SIZES),
 )
 def test_each_group_loses_no_more_than_rounding_with_its_full_scale(
-    seed: int, channels: int, k: int, bits: int, size: int
+    seed: int, channels: int, k: int, bits: Level, size: int
 ) -> None:
     rows = drawn_rows(seed, channels, k)
     errors = np.square(grouped(rows, bits, size) - rows)
-    highest = {8: 127, 4: 7, 2: 1}[bits]
+    highest = grid_of(bits).high
     finest = np.abs(rows).max(axis=1) / highest / 127
     for start in range(0, k, size):
         part = rows[:, start : start + size]
@@ -56,12 +63,12 @@ def test_each_group_loses_no_more_than_rounding_with_its_full_scale(
         assert (errors[:, start : start + size].sum(axis=1) <= bound * (1 + 1e-6)).all()
 
 
-@pytest.mark.parametrize("bits", [4, 2])
-def test_smaller_groups_lose_less(bits: int) -> None:
+@pytest.mark.parametrize("bits", [4, 2, TERNARY])
+def test_smaller_groups_lose_less(bits: Level) -> None:
     rows = drawn_rows(1, 64, 576)
-    kind = WEIGHT_TYPES[bits]
-    scales = full_scales(rows[None], kind.highest)
-    plain = Grid(kind.lowest, kind.highest).nearest(rows[None], scales)[0] * scales[0][:, None]
+    grid = grid_of(bits)
+    scales = full_scales(rows[None], grid.high)
+    plain = grid.nearest(rows[None], scales)[0] * scales[0][:, None]
     losses = [float(np.square(plain - rows).sum())]
     losses += [float(np.square(grouped(rows, bits, size) - rows).sum()) for size in (128, 64, 32, 16)]
     assert losses == sorted(losses, reverse=True)
@@ -73,31 +80,30 @@ def test_2_bits_have_four_levels_on_either_side() -> None:
         assert np.abs(grouped(rows, 2, 16) - rows).max() <= 2 / 127
 
 
-@pytest.mark.parametrize("bits", [8, 4, 2])
-def test_the_worst_sums_fit(bits: int) -> None:
+@pytest.mark.parametrize("bits", [8, 4, 2, TERNARY])
+def test_the_worst_sums_fit(bits: Level) -> None:
     """All weights and activations as large as they can be, at any depth that int32 holds at all."""
     for k in (1, 100, 4608, 25088):
         rows = np.ones((1, k))
-        values, _, groups = group_weights(rows, bits, 64, np.ones((1, k)))
+        values, _, groups = group_weights(rows, grid_of(bits), 64, np.ones((1, k)))
         assert 255 * np.abs(values.astype(np.int64) * groups.along(k)).sum() < 1 << 30
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("bits", [4, 2])
-def test_groups_never_make_a_channel_worse(method: str, bits: int) -> None:
+@pytest.mark.parametrize("bits", [4, 2, TERNARY])
+def test_groups_never_make_a_channel_worse(method: str, bits: Level) -> None:
     rng = np.random.default_rng(5)
     weights, bias = drawn_rows(2, 6, 40).reshape(2, 3, 40), rng.normal(size=(2, 3))
     rows = np.floor(rng.normal(20, 30, (2, 500, 40)))
     moments = Moments(2, 3, 40, 1e-3)
     moments.add(rows, 0.1 * rows @ weights.transpose(0, 2, 1) + bias[:, None])
     problem = moments.problem(weights, bias, 0.1)
-    kind = WEIGHT_TYPES[bits]
-    grid = Grid(kind.lowest, kind.highest)
+    grid = grid_of(bits)
     solve = METHODS[method].solve
-    plain, fine = solve(problem, grid), choose_groups(solve, problem, grid, bits, 16)
+    plain, fine = solve(problem, grid), choose_groups(solve, problem, grid, 16)
     assert fine.groups is not None
-    assert fine.integers.min() >= kind.lowest
-    assert fine.integers.max() <= kind.highest
+    assert fine.integers.min() >= grid.low
+    assert fine.integers.max() <= grid.high
     assert np.array_equal(fine.integers, np.floor(fine.integers))
     factors = fine.groups.along(40).reshape(weights.shape)
     before, after = (
@@ -118,11 +124,11 @@ def network() -> tuple[bytes, np.ndarray]:
     return net.model(y), np.random.default_rng(4).normal(size=(20, 3, 10, 8)).astype(np.float32)
 
 
-@pytest.mark.parametrize("bits", [4, 2])
+@pytest.mark.parametrize("recipe", [Recipe(4), Recipe(2), Recipe(TERNARY), Recipe(4, granularity="tensor")])
 @pytest.mark.parametrize("size", GROUP_SIZES)
-def test_core_equals_meaning(bits: int, size: int) -> None:
+def test_core_equals_meaning(recipe: Recipe, size: int) -> None:
     model, samples = network()
-    result = nybble.quantize(model, samples, recipe=Recipe(bits, group=size, method="nearest"))
+    result = nybble.quantize(model, samples, recipe=replace(recipe, group=size, method="nearest"))
     weights = [result.graph.tensors[node.inputs[1]] for node in result.graph.nodes if len(node.inputs) > 2]
     assert [w.quantized.groups is not None for w in weights] == [True, True, False, True, True]
     random = np.random.default_rng(0)

@@ -116,7 +116,7 @@ def test_the_culprit_is_the_layer_with_the_fewest_bits(x: np.ndarray[Any, Any], 
     assert report.culprit.name == names[bad]
     remedies = result.remedies(report)
     best = remedies.tried[0]
-    assert best.recipe.bits(result.prepared) == Recipe(8).bits(result.prepared)
+    assert best.recipe.levels(result.prepared) == Recipe(8).levels(result.prepared)
     assert best.text == f"{names[bad]!r} at 8 bits"
     # What the table says that the layer costs is what mending it gains.
     assert report.culprit.gain_db == pytest.approx(best.gain_db, rel=0.2)

@@ -19,12 +19,15 @@ from nybble.quantize.adaround import descend
 from nybble.quantize.apply import quantize_graph
 from nybble.quantize.clip import Weighting, full_scales, search_scales
 from nybble.quantize.gptq import gptq, inverse
+from nybble.quantize.group_weights import grouped
 from nybble.quantize.layer import Grid, LayerProblem, Moments, as_weights, by_group, input_rows, wanted_step
 from nybble.quantize.methods import METHODS
+from nybble.quantize.parameters import TERNARY, Level
 from nybble.quantize.walk import spread
 
-GRIDS = {8: Grid(-127, 127), 4: Grid(-8, 7), 2: Grid(-2, 1)}
+GRIDS: dict[Level, Grid] = {8: Grid(-127, 127), 4: Grid(-8, 7), 2: Grid(-2, 1), TERNARY: Grid(-1, 1)}
 SAFE = Grid(-127, 127, 128)
+any_grid = st.builds(replace, st.sampled_from([*GRIDS.values(), SAFE]), shared=st.booleans())
 
 
 def random_problem(seed: int, groups: int = 2, outputs: int = 3, depth: int = 6) -> LayerProblem:
@@ -43,26 +46,92 @@ def layer_error(problem: LayerProblem, integers: np.ndarray, scales: np.ndarray)
     return problem.error(integers * scales[:, :, None])
 
 
-@given(st.integers(0, 10**6), st.sampled_from([8, 4, 2]))
-@settings(max_examples=30, deadline=None)
-def test_no_method_is_worse_than_the_one_that_it_starts_from(seed: int, bits: int) -> None:
-    grid = GRIDS[bits]
+@given(st.integers(0, 10**6), any_grid)
+@settings(max_examples=60, deadline=None)
+def test_no_method_is_worse_than_the_one_that_it_starts_from(seed: int, grid: Grid) -> None:
+    grid = replace(grid, pair_sum=None)
     problem = random_problem(seed).damped(0.01)
-    tolerance = 1e-9 * np.abs(problem.error(problem.weights))
-    full = full_scales(problem.weights, grid.high)
+    tolerance = 1e-9 * np.abs(problem.error(problem.weights)).sum()
+    full = full_scales(problem.weights, grid.high, grid.shared)
     scales = search_scales(problem, grid, Weighting.GRAM)
 
     def against_weights(s: np.ndarray) -> np.ndarray:
         d = grid.nearest(problem.weights, s) * s[:, :, None] - problem.weights
-        return np.einsum("gok,gkl,gol->go", d, problem.gram, d)
+        return grid.together(np.einsum("gok,gkl,gol->go", d, problem.gram, d))
 
     assert np.all(against_weights(scales) <= against_weights(full) * (1 + 1e-9))
     start = grid.nearest(problem.weights, scales)
     integers, learned = descend(problem, start, scales, grid)
-    assert np.all(layer_error(problem, integers, learned) <= layer_error(problem, start, scales) + tolerance)
+    before, after = (layer_error(problem, q, s) for q, s in ((start, scales), (integers, learned)))
+    assert np.all(grid.together(after) <= grid.together(before) + tolerance)
     assert integers.min() >= grid.low
     assert integers.max() <= grid.high
     assert np.array_equal(integers, np.rint(integers))
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(sorted(METHODS)),
+    any_grid,
+    st.sampled_from([None, 16, 32]),
+    st.integers(1, 4),
+    st.integers(1, 40),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_method_keeps_to_the_levels_and_to_one_scale(
+    seed: int, method: str, grid: Grid, size: int | None, outputs: int, depth: int
+) -> None:
+    """Random shapes, one group with a curvature or two without, parts of the samples or none."""
+    groups = 1 + seed % 2
+    problem = random_problem(seed, groups, outputs, depth)
+    if seed % 3:
+        folds = tuple(replace(random_problem(seed + i, groups, outputs, depth)) for i in (1, 2))
+        problem = replace(problem, folds=folds)
+    if groups == 1:
+        problem = replace(problem, curvature=np.eye(outputs) + 0.5)
+    solve = METHODS[method].solve
+    size = None if grid.high == 127 else size
+    found = solve(problem, grid) if size is None else grouped(solve, problem, grid, size)
+    assert np.isin(found.integers, np.arange(grid.low, grid.high + 1)).all()
+    assert grid.holds(found.integers).all()
+    assert np.array_equal(found.scales, found.scales.astype(np.float32))
+    assert (found.scales > 0).all()
+    assert not grid.shared or len(set(found.scales.reshape(-1).tolist())) == 1
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(GRIDS, key=str)))
+@settings(max_examples=30, deadline=None)
+def test_a_shared_scale_is_the_best_for_all_channels(seed: int, level: Level) -> None:
+    """The least squared error of nearest weights among all candidates, counted another way; learned, its slope is 0."""
+    grid = replace(GRIDS[level], shared=True)
+    problem = random_problem(seed).damped(0.01)
+    w = problem.weights
+
+    def lost(scale: float) -> float:
+        return float(np.square(np.clip(np.floor(w / scale + 0.5), grid.low, grid.high) * scale - w).sum())
+
+    found = search_scales(problem, grid, Weighting.NONE)
+    tried = [float(np.float32(np.abs(w).max() / grid.high) * i / 40) for i in range(8, 41)]
+    assert lost(float(found[0, 0])) <= min(map(lost, tried)) * (1 + 1e-5)
+    q, s = descend(problem, grid.nearest(w, found), found, grid)
+    learned = float(s[0, 0])
+    errors = [float(layer_error(problem, q, np.full_like(s, learned * f)).sum()) for f in (0.999, 1, 1.001)]
+    assert min(errors) == errors[1]
+
+
+def test_ternary_weights_are_found_again() -> None:
+    """Sums of ternary weights, one scale for all of them, wanted from float weights that are a little off."""
+    random = np.random.default_rng(0)
+    exact = random.integers(-1, 2, (1, 6, 20)) * 0.3
+    rows = random.integers(-50, 50, (1, 900, 20)).astype(np.float64)
+    wanted = rows @ exact.transpose(0, 2, 1)
+    moments = Moments(1, 6, 20, wanted_step(wanted))
+    moments.add(rows, wanted)
+    problem = moments.problem(exact + random.normal(size=exact.shape) * 0.02, np.zeros((1, 6)), 1.0)
+    for shared in (False, True):
+        solution = METHODS["adaround"].solve(problem, Grid(-1, 1, shared=shared))
+        assert np.array_equal(solution.integers, np.rint(exact / 0.3))
+        assert np.allclose(solution.scales, 0.3, rtol=5e-2)
 
 
 @given(st.integers(0, 10**6))

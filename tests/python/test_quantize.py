@@ -21,9 +21,11 @@ from nybble import ops
 from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tensor, evaluate_outputs
 from nybble.graph import constant as constant_tensor
 from nybble.importers.onnx import import_onnx
+from nybble.measure import digits
 from nybble.quantize import Range, Recipe
 from nybble.quantize.apply import quantize_graph
 from nybble.quantize.parameters import activation_parameters
+from nybble.quantize.recipe import has_weights
 
 
 def plain(net: Network) -> str:
@@ -92,10 +94,20 @@ def test_8_bits_are_close_to_float(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("bits", [8, 4, 2])
-def test_core_equals_meaning(name: str, bits: int) -> None:
+@pytest.mark.parametrize(
+    "recipe",
+    [Recipe(8), Recipe(4), Recipe(2), Recipe("ternary"), Recipe(4, granularity="tensor"),
+     Recipe("ternary", granularity="tensor", method="clip")],
+    ids=["8", "4", "2", "ternary", "4-tensor", "ternary-tensor"],
+)  # fmt: skip
+def test_core_equals_meaning(name: str, recipe: Recipe) -> None:
     model, samples = network(name)
-    result = nybble.quantize(model, samples, weights=bits)
+    result = nybble.quantize(model, samples, recipe=recipe)
+    for node in result.graph.nodes:
+        if len(node.inputs) > 1 and has_weights(node):
+            weights = result.graph.tensors[node.inputs[1]]
+            assert recipe.weights != "ternary" or np.abs(weights.data).max() == 1
+            assert len(weights.quantized.scale) == 1 or recipe.granularity == "channel"
     extremes = np.random.default_rng(1)
     for cpu in nybble.cpu_levels():
         session = nybble.load(result.model, cpu=cpu)
@@ -217,9 +229,38 @@ def test_recipe_chooses_bits_by_layer() -> None:
         bits(Recipe(4, layers={"nothing": 8}))
 
 
+@pytest.mark.parametrize("method", ["mse", "adaround"])
+def test_digits_in_ternary_with_one_scale_per_layer(method: str) -> None:
+    """The demo's network: every weight is -1, 0 or 1, a layer's scales are one, and the core computes what numpy does."""
+    samples = digits.calibration_digits().inputs(digits.FLOAT_SHAPE)[:40]
+    test = digits.test_digits()
+    recipe = Recipe("ternary", first=8, method=method, granularity="tensor")
+    result = nybble.quantize(
+        digits.float_content(),
+        samples,
+        recipe=recipe,
+        test=test.inputs(digits.FLOAT_SHAPE)[:100],
+        labels=test.labels[:100],
+    )
+    layers = [node for node in result.graph.nodes if has_weights(node)]
+    weights = [result.graph.tensors[node.inputs[1]] for node in layers]
+    assert [len(w.quantized.scale) for w in weights] == [1] * len(layers)
+    for w in weights[1:]:
+        assert w.dtype is DType.INT2
+        assert set(np.unique(w.data)) == {-1, 0, 1}
+    session = nybble.load(result.model)
+    session.verify()
+    port = session.inputs[0]
+    for image in test.inputs(digits.FLOAT_SHAPE)[:10]:
+        x = port.quantize(image).reshape(port.shape)
+        assert np.array_equal(session.run([x])[0], evaluate_outputs(result.graph, [x])[0])
+    if method == "adaround":
+        assert result.comparison.accuracies[1] > 0.8
+
+
 @pytest.mark.parametrize("wrong", [3, 1, 32])
 def test_wrong_bits_are_refused(wrong: int) -> None:
-    with pytest.raises(ValueError, match="8, 4 or 2 bits"):
+    with pytest.raises(ValueError, match="8, 4 or 2 bits or ternary"):
         Recipe(wrong)
     with pytest.raises(ValueError, match="activations of 16, 8, 4 or 2 bits"):
         Recipe(8, activations=wrong)

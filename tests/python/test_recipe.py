@@ -17,6 +17,8 @@ RECIPES = [
     Recipe(),
     Recipe(4, 2, first=8, last=8, layers={"a": 2}, group=64, calibration="mse", symmetric=True),
     Recipe(2, percentile=99.5),
+    Recipe("ternary", first=8, last="ternary", layers={"a": "ternary"}, granularity="tensor"),
+    Recipe(overrides=(Override(type="Conv2d", weights="ternary", granularity="tensor"),)),
     Recipe(
         overrides=(Override("conv*", weights=4), Override(type="Add", activations=4, calibration="entropy"))
     ),
@@ -52,12 +54,19 @@ def test_a_file_for_people(tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[Any, str]] = {
     "key": ({"weight": 4}, "unknown key 'weight'; there are weights, activations,"),
-    "bits": ({"weights": 3}, "weights: expected weights of 8, 4 or 2 bits, found 3"),
+    "bits": ({"weights": 3}, "weights: expected weights of 8, 4 or 2 bits or ternary, found 3"),
     "text": ({"activations": "4"}, "activations: expected activations of 16, 8, 4 or 2 bits, found '4'"),
     "truth": ({"weights": True}, "found True"),
     "first": ({"first": 16}, "first: expected weights of"),
     "layer": ({"layers": {"a": 5}}, "layers: 'a': expected weights of"),
     "layers": ({"layers": [4]}, r"layers: expected names with bits, found \[4\]"),
+    "name": ({"weights": "binary"}, "weights: expected weights of 8, 4 or 2 bits or ternary, found 'binary'"),
+    "scales": ({"granularity": "row"}, "granularity: expected one of channel, tensor, found 'row'"),
+    "no text": ({"granularity": ["row"]}, r"granularity: expected one of channel, tensor, found \['row'\]"),
+    "its scales": (
+        {"overrides": [{"granularity": 1}]},
+        r"overrides\[0\]: granularity: expected one of channel, tensor, found 1",
+    ),
     "group": ({"group": 8}, "group: expected 16, 32, 64 or 128 k, found 8"),
     "calibration": ({"calibration": "magic"}, "calibration: expected one of minmax, average, "),
     "percentile": ({"percentile": 20}, "percentile: expected more than 50"),
@@ -66,7 +75,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "list": ({"overrides": {"name": "a"}}, "overrides: expected a list"),
     "override": ({"overrides": [{"nam": "a"}]}, r"overrides\[0\]: unknown key 'nam'; there are name, type,"),
     "its bits": ({"overrides": [{"name": "a", "weights": 7}]}, r"overrides\[0\]: weights: expected"),
-    "nothing": ({"overrides": [{"name": "a"}]}, r"overrides\[0\]: expected weights, activations or "),
+    "nothing": (
+        {"overrides": [{"name": "a"}]},
+        r"overrides\[0\]: expected weights, granularity, activations or ",
+    ),
     "mixed": (
         {"overrides": [{"type": "Add", "activations": 16}]},
         r"overrides\[0\]: activations: 16 bits are for all",
@@ -97,12 +109,18 @@ def test_no_yaml_is_named(tmp_path: Path) -> None:
 def test_later_overrides_win_and_reach_what_they_fit() -> None:
     graph = network()
     layers = [n for n in graph.nodes if n.op.name in ("Conv2d", "DepthwiseConv2d", "FullyConnected")]
-    overrides = (Override(type="*Conv2d", weights=2), Override("Depth*", weights=4))
+    overrides = (
+        Override(type="*Conv2d", weights=2, granularity="tensor"),
+        Override("Depth*", weights="ternary", granularity="channel"),
+    )
     recipe = Recipe(8, first=4, layers={layers[-1].name: 4}, overrides=overrides)
-    assert list(recipe.bits(graph).values()) == [2, 4, 8, 4]
+    assert list(recipe.levels(graph).values()) == [2, "ternary", 8, 4]
+    assert list(recipe.granularities(graph).values()) == ["tensor", "channel", "channel", "tensor"]
     for wrong in (Override("nothing", weights=4), Override(type="Add", weights=4)):
         with pytest.raises(ValueError, match=r"overrides\[0\]: no operator has a name like"):
-            Recipe(overrides=(wrong,)).bits(graph)
+            Recipe(overrides=(wrong,)).levels(graph)
+    with pytest.raises(ValueError, match=r"overrides\[0\]: no operator has a name like"):
+        Recipe(overrides=(Override(type="Add", granularity="tensor"),)).granularities(graph)
     with pytest.raises(ValueError, match=r"overrides\[0\]: no operator .* there are Conv2d 'Conv2d0'"):
         Recipe(overrides=(Override("nothing", activations=4),)).activation_bits(graph)
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from .options import FILE, check_destination, force_option
+from ..quantize.parameters import Level
+from ..quantize.recipe import WEIGHT_LEVELS
+from .options import FILE, check_destination, force_option, level_of
 from .terminal import Column, count_text, print_table, stages
 
 
@@ -45,8 +47,8 @@ from .terminal import Column, count_text, print_table, stages
     "--levels",
     default="8,4,2",
     show_default=True,
-    metavar="BITS",
-    help="Bits that a layer's weights may have.",
+    metavar="LEVELS",
+    help="Bits that a layer's weights may have, or ternary (-1, 0 and 1, in 2 bits).",
 )
 @click.option(
     "--recipe",
@@ -139,10 +141,10 @@ def explore(
     click.echo(f"{place}: {', '.join(written)}")
 
 
-def _levels(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
+def _levels(text: str) -> tuple[Level, ...]:
+    found = tuple(level_of(part) for part in text.split(","))
+    if not set(found) <= set(WEIGHT_LEVELS):
         raise click.BadParameter(
-            f"expected bits such as 8,4,2, found {text!r}", param_hint="--levels"
-        ) from None
+            f"expected levels such as 8,4,2 or 8,ternary, found {text!r}", param_hint="--levels"
+        )
+    return found

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..quantize.parameters import Level
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage.
@@ -84,6 +86,12 @@ class RangeType(click.ParamType[tuple[float, float]]):
         if not math.isfinite(high - low) or low == high:
             self.fail(f"expected LOW..HIGH, such as 0..1, found {value!r}", param, ctx)
         return low, high
+
+
+def level_of(text: str) -> Level:
+    """Bits of weights as a number, what is none as it is."""
+    text = text.strip()
+    return int(text) if text.isdigit() else text
 
 
 def read_names(path: Path | None) -> tuple[str, ...]:

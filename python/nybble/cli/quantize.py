@@ -11,15 +11,15 @@ import click
 
 from ..quantize.calibration import CALIBRATIONS
 from ..quantize.methods import METHODS
-from ..quantize.recipe import ACTIVATION_BITS, GROUP_SIZES
-from .options import FILE, check_destination, force_option
+from ..quantize.recipe import ACTIVATION_BITS, GRANULARITIES, GROUP_SIZES, WEIGHT_LEVELS
+from .options import FILE, check_destination, force_option, level_of
 from .terminal import Column, count_text, print_table, printable, short_text, stages
 
 if TYPE_CHECKING:
     from ..measure.layers import LayerReport
     from ..quantizing import Quantized
 
-_BITS = click.Choice(["8", "4", "2"])
+_LEVEL = click.Choice([str(level) for level in WEIGHT_LEVELS])
 
 
 @click.command()
@@ -38,15 +38,22 @@ _BITS = click.Choice(["8", "4", "2"])
     metavar="FILE.yaml",
     help="What becomes of each layer (docs/quantize.md); the options below go before it.",
 )
-@click.option("--weights", type=_BITS, help="Bits of the weights; 8 by default.")
+@click.option(
+    "--weights", type=_LEVEL, help="Bits of the weights, or ternary: -1, 0 and 1 in 2 bits; 8 by default."
+)
 @click.option(
     "--group",
     type=click.Choice([str(size) for size in GROUP_SIZES]),
-    help="Weights of 4 and 2 bits: this many neighbouring ones share a factor, a byte in the file. One scale per "
-    "output channel by default.",
+    help="Weights of 4 and 2 bits and ternary: this many neighbouring ones share a factor, a byte in the file. None by "
+    "default.",
 )
-@click.option("--first", type=_BITS, help="Bits of the first layer's weights.")
-@click.option("--last", type=_BITS, help="Bits of the last layer's weights.")
+@click.option(
+    "--granularity",
+    type=click.Choice(list(GRANULARITIES)),
+    help="Whether each output channel of a layer's weights has a scale, or the layer has one; channel by default.",
+)
+@click.option("--first", type=_LEVEL, help="Bits of the first layer's weights.")
+@click.option("--last", type=_LEVEL, help="Bits of the last layer's weights.")
 @click.option(
     "--activations",
     type=click.Choice([str(bits) for bits in ACTIVATION_BITS]),
@@ -104,6 +111,7 @@ def quantize(
     recipe_file: Path | None,
     weights: str | None,
     group: str | None,
+    granularity: str | None,
     first: str | None,
     last: str | None,
     activations: str | None,
@@ -120,7 +128,7 @@ def quantize(
 ) -> None:
     """Quantize a float MODEL (.onnx or .tflite) to a .nyb model.
 
-    Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits; 4 and 2 bits of
+    Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits or ternary; 4 and 2 bits of
     an activation are int8 in memory, of which 16 or 4 levels are used; 16 bits are int16. The result is
     run on the integer core and compared with the float network: signal-to-noise ratio of each output,
     how often the largest element is the same one, and accuracy where there are labels.
@@ -147,9 +155,10 @@ def quantize(
     # The library itself reads labels named y, and takes their absence.
     labels = None if labels_key == "y" else read_array(measured_on, labels_key)
     bits = {"weights": weights, "group": group, "first": first, "last": last, "activations": activations}
-    given = {key: int(text) for key, text in bits.items() if text is not None} | {
+    given = {key: level_of(text) for key, text in bits.items() if text is not None} | {
         key: value
         for key, value in (
+            ("granularity", granularity),
             ("calibration", calibration),
             ("percentile", percentile),
             ("method", method),

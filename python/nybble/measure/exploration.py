@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..convert import producer, write_whole
+from ..quantize.parameters import Level
 from ..quantize.recipe import Recipe
 from .bench import LayerTime
 from .budget import Budget
@@ -21,15 +22,15 @@ from .trial import Score
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """A layer with weights. operators: its positions in the model. Per level in bits: weight_bytes as the file
+    """A layer with weights. operators: its positions in the model. Per level: weight_bytes as the file
     stores them; loss: by which the network's loss rises where this layer alone has the level (0 at the highest).
     """
 
     name: str
     kind: str
     operators: tuple[int, ...]
-    weight_bytes: Mapping[int, int]
-    loss: Mapping[int, float]
+    weight_bytes: Mapping[Level, int]
+    loss: Mapping[Level, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ class Candidate:
 
     name: str
     recipe: Recipe
-    bits: tuple[int, ...]
+    bits: tuple[Level, ...]
     predicted: float
     loss: float
     weight_bytes: int
@@ -76,7 +77,7 @@ class Exploration:
     """
 
     name: str
-    levels: tuple[int, ...]
+    levels: tuple[Level, ...]
     layers: tuple[LayerSensitivity, ...]
     candidates: tuple[Candidate, ...]
     chosen: Candidate

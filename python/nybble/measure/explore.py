@@ -31,7 +31,8 @@ import numpy.typing as npt
 
 from ..convert import import_model
 from ..graph import Graph, QuantizationError
-from ..quantize.recipe import WEIGHT_BITS, Recipe, has_weights
+from ..quantize.parameters import Level
+from ..quantize.recipe import WEIGHT_LEVELS, Recipe, has_weights
 from ..quantize.samples import Data
 from ..quantize.search import Front, Option, pareto_front, spread
 from ..session import cpu_levels, load_nyb
@@ -75,7 +76,7 @@ def explore(
     test_labels: npt.ArrayLike | None = None,
     budget: str | Budget = "points=0.5",
     recipe: Recipe | None = None,
-    levels: Sequence[int] = WEIGHT_BITS,
+    levels: Sequence[Level] = (8, 4, 2),
     samples: int | None = None,
     candidates: int = CANDIDATES,
     jobs: int = 1,
@@ -88,9 +89,9 @@ def explore(
     source, data, labels, test: as nybble.quantize takes them; data are the samples that ranges are calibrated on
     and that everything is decided by, test those that are only reported on. budget: see Budget.parse; with points,
     the smallest model that loses at most as many, otherwise the one of the least loss. recipe: everything but the
-    bits of weights. levels: of weights. samples: how many of ``data`` trials are measured on, evenly taken; all
-    where it is None. candidates: how many selections along the fronts are measured. jobs: processes (a script that asks
-    for more than one guards its start with ``if __name__ == "__main__"``); dask: address of a Dask scheduler.
+    bits of weights. levels: of weights, also ternary. samples: how many of ``data`` trials are measured on, evenly taken;
+    all where it is None. candidates: how many selections along the fronts are measured. jobs: processes (a script that
+    asks for more than one guards its start with ``if __name__ == "__main__"``); dask: address of a Dask scheduler.
     results: directory from which an interrupted exploration goes on. progress: called with (what, done, of).
 
     Models, losses and scores are the same for any number of jobs and on every machine; latencies are measured in
@@ -98,9 +99,9 @@ def explore(
     where no candidate meets the budget.
     """
     wanted = Budget.parse(budget) if isinstance(budget, str) else budget
-    chosen_levels = tuple(sorted({int(bits) for bits in levels}, reverse=True))
-    if not chosen_levels or not set(chosen_levels) <= set(WEIGHT_BITS):
-        raise ValueError(f"expected levels of {', '.join(map(str, WEIGHT_BITS))} bits, found {levels!r}")
+    chosen_levels = tuple(level for level in WEIGHT_LEVELS if level in levels)
+    if not chosen_levels or not set(levels) <= set(WEIGHT_LEVELS):
+        raise ValueError(f"expected levels of {', '.join(map(str, WEIGHT_LEVELS))}, found {levels!r}")
     for name, value in (("samples", samples), ("candidates", candidates), ("jobs", jobs)):
         if value is not None and value < 1:
             raise ValueError(f"expected at least 1 of {name}, found {value}")
@@ -108,9 +109,7 @@ def explore(
     store = Results(None if results is None else Path(results))
     tell = progress or (lambda what, done, of: None)
     given = Recipe() if recipe is None else recipe
-    overrides = tuple(
-        o for one in given.overrides if (o := replace(one, weights=None)).activations or o.calibration
-    )
+    overrides = tuple(o for one in given.overrides if (o := replace(one, weights=None)).chooses)
     base = replace(given, weights=chosen_levels[0], first=None, last=None, layers={}, overrides=overrides)
     task, key = prepare_task(reference, base, data, labels, test, test_labels, samples, store, tell)
     with workers(task, jobs, dask, lambda done, of: tell("layers", done, of)) as run:
@@ -118,8 +117,8 @@ def explore(
         return search.explore(wanted, candidates)
 
 
-#: The bits of each layer.
-Selection = tuple[int, ...]
+#: The level of each layer.
+Selection = tuple[Level, ...]
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class _Search:
         self,
         task: Task,
         base: Recipe,
-        levels: tuple[int, ...],
+        levels: tuple[Level, ...],
         store: Results,
         key: str,
         run: Callable[[Sequence[Work]], Finished],
@@ -197,7 +196,7 @@ class _Search:
             self.tell(what, len(found), len(keys))
         return [found[i] for i in range(len(keys))]
 
-    def uniform(self, bits: int) -> Selection:
+    def uniform(self, bits: Level) -> Selection:
         """Every layer at one level."""
         return (bits,) * len(self.names)
 
@@ -266,7 +265,7 @@ class _Search:
         else:
             self.meet_bytes(front, budget)
 
-    def front(self, layers: Sequence[LayerSensitivity], costs: Sequence[Mapping[int, int]]) -> Front:
+    def front(self, layers: Sequence[LayerSensitivity], costs: Sequence[Mapping[Level, int]]) -> Front:
         """The exact front of the layers' losses; costs: of each layer at each level."""
         return pareto_front(
             [
@@ -351,7 +350,7 @@ class _Search:
             )
         return tuple(result)
 
-    def selection(self, front: Front, point: int) -> tuple[int, ...]:
+    def selection(self, front: Front, point: int) -> Selection:
         """The bits of each layer at a point of the front."""
         return tuple(self.levels[i] for i in front.choices(point))
 
@@ -407,8 +406,10 @@ class _Search:
     def candidates(self, layers: Sequence[LayerSensitivity]) -> list[Candidate]:
         """All that was measured, the largest file first."""
         base = self.known[self.uniform(self.levels[0])].loss * LOSS_STEP
+        places = {level: i for i, level in enumerate(reversed(self.levels))}
         order = sorted(
-            self.known.items(), key=lambda item: (-len(item[1].trial.model), item[1].loss, item[0])
+            self.known.items(),
+            key=lambda item: (-len(item[1].trial.model), item[1].loss, [places[b] for b in item[0]]),
         )
         usual = self.usual()
         found = []

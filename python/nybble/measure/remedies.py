@@ -189,6 +189,8 @@ def candidates(recipe: Recipe, report: LayerReport) -> Iterator[tuple[str, Recip
         for size in (64, 16):
             if not recipe.wide and (recipe.group is None or size < recipe.group):
                 yield f"a factor for every {size} k", replace(recipe, group=size)
+    if recipe.granularity != "channel":
+        yield "a scale of weights per channel", replace(recipe, granularity="channel")
     for row in METHODS:
         if row != recipe.method:
             yield f"method {row}", replace(recipe, method=row)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from html import escape
@@ -12,6 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from ..convert import producer
+from ..quantize.parameters import Level, level_text
 from .memory import read_plan
 from .svg import Mark, linear_axis, log_axis, memory_map, scatter
 
@@ -56,14 +58,9 @@ def lost_text(score: Score | None) -> str:
     return f"{lost:.2f}" + ("" if interval is None else f" ({interval[0]:.1f}..{interval[1]:.1f})")
 
 
-def bits_text(bits: Sequence[int]) -> str:
+def bits_text(bits: Sequence[Level]) -> str:
     """'8 8 4x6 2': runs of equal bits joined."""
-    runs: list[list[int]] = []
-    for b in bits:
-        if runs and runs[-1][0] == b:
-            runs[-1][1] += 1
-        else:
-            runs.append([b, 1])
+    runs = [(b, len(list(run))) for b, run in itertools.groupby(bits)]
     return " ".join(str(b) if n == 1 else f"{b}x{n}" for b, n in runs)
 
 
@@ -186,8 +183,8 @@ def _layers(found: Exploration, times: Sequence[LayerTime]) -> str:
     lower = found.levels[1:]
     largest = max((layer.loss[b] for layer in found.layers for b in lower), default=1.0)
     span = math.log10(max(largest, _LEAST_LOSS * 10) / _LEAST_LOSS)
-    headings = [("layer", "name"), ("kind", ""), (f"bytes at {found.levels[0]} bits", "n")]
-    headings += [(f"loss at {b} bits", "measure") for b in lower] + [
+    headings = [("layer", "name"), ("kind", ""), (f"bytes at {level_text(found.levels[0])}", "n")]
+    headings += [(f"loss at {level_text(b)}", "measure") for b in lower] + [
         ("level", "n"),
         ("bytes", "n"),
         ("time", "n"),

@@ -18,6 +18,7 @@ from ..convert import convert_graph, producer
 from ..graph import Array, Graph
 from ..ops.exact import exact_sum, exp, log
 from ..quantize.apply import Progress, lower, quantize_graph, quantize_levels
+from ..quantize.parameters import Level
 from ..quantize.recipe import Recipe, has_weights
 from ..session import Session, load_nyb
 from .intervals import paired_counts
@@ -73,17 +74,17 @@ class Score:
 @dataclass(frozen=True)
 class Work:
     """A recipe to try. fold: on the samples of that fold, solved on the others (Task.fold); None: solved on all
-    samples, for the model's file and its score on the test samples. others: levels in bits of which each layer
+    samples, for the model's file and its score on the test samples. others: levels of weights at which each layer
     shall be tried alone, the rest as the recipe has it.
     """
 
     recipe: Recipe
     fold: int | None
-    others: tuple[int, ...] = ()
+    others: tuple[Level, ...] = ()
 
-    def alone(self, graph: Graph) -> list[tuple[str, int]]:
+    def alone(self, graph: Graph) -> list[tuple[str, Level]]:
         """(layers' name, level) of those that are tried alone: not where the recipe has that level already."""
-        levels = self.recipe.bits(graph)
+        levels = self.recipe.levels(graph)
         names = {node.name: levels[node.outputs[0]] for node in graph.nodes if has_weights(node)}
         return [(name, bits) for name, own in names.items() for bits in self.others if bits != own]
 

@@ -5,7 +5,7 @@ Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", 20
 roundings should make its output, not its weights, come out right, which is a quadratic problem in integers.
 They relax it and follow gradients; with exact moments (layer.py) coordinate descent solves the same problem
 without any: one weight after another takes the integer, not only the two neighbours, that is best while the
-others stay, and after each sweep every channel's scale takes its optimum, until nothing changes.
+others stay, and after each sweep every channel's scale, or that of all, takes its optimum, until nothing changes.
 The wanted outputs are those of the float network on its own inputs, while x comes from the integer network,
 so that a layer makes up for what the layers before it lost (the asymmetric reconstruction of section 3.4).
 """
@@ -48,7 +48,7 @@ def descend(
                 product[moved] += step[moved][:, None] * gram[moved[0], k]
         if not changed:
             break
-        s = refit(problem, q, s, product)
+        s = refit(problem, q, s, product, grid)
     return q, s
 
 
@@ -60,13 +60,13 @@ def _left(integers: Float64, k: int, pair_sum: int) -> Float64:
     return np.asarray(pair_sum - np.abs(integers[:, :, partner]))
 
 
-def refit(problem: LayerProblem, integers: Float64, scales: Float64, product: Float64) -> Float64:
+def refit(problem: LayerProblem, integers: Float64, scales: Float64, product: Float64, grid: Grid) -> Float64:
     """The scale of the least error for these integers: q'c / q'Hq, in float32; the old one where it is not positive.
 
-    product: H q.
+    product: H q. Of a scale that channels share numerator and denominator are sums over them.
     """
-    above = (integers * problem.cross).sum(axis=2)
-    below = (product * integers).sum(axis=2)
+    above = grid.together((integers * problem.cross).sum(axis=2))
+    below = grid.together((product * integers).sum(axis=2))
     usable = (above > 0) & (below > 0)
     found = np.where(usable, above / np.where(usable, below, 1.0), scales)
     return np.asarray(found.astype(np.float32), np.float64)

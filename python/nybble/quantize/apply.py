@@ -30,7 +30,9 @@ from .group_weights import grouped
 from .layer import Float64, Grid, IntegerLayer, LayerProblem, as_weights, by_group
 from .methods import METHODS
 from .parameters import (
+    TERNARY,
     WEIGHT_TYPES,
+    Level,
     Range,
     quantized,
     quantized_bias,
@@ -70,7 +72,7 @@ def quantize_graph(
 
     graph: prepared (passes.prepare_float, ties.separate_given). ranges: of every activation
     (observe). Activations become int8, 4 or 2 bits of one, or int16, with one scale and zero point each, operators that
-    cannot rescale sharing theirs; weights by the recipe's method, with one scale per output channel; biases int32.
+    cannot rescale sharing theirs; weights by the recipe's method, with one scale per output channel or layer; biases int32.
     Inputs and outputs stay float32 to the user. samples: per input float32 [N, *shape], for methods that look at the
     layers' inputs. progress: called after every operator.
 
@@ -91,18 +93,18 @@ def quantize_levels(
     graph: Graph,
     ranges: Mapping[str, Range],
     recipe: Recipe,
-    others: Sequence[int],
+    others: Sequence[Level],
     samples: Sequence[Array] = (),
     progress: Progress | None = None,
-) -> tuple[Graph, dict[tuple[str, int], LoweredLayer]]:
-    """(the graph of quantize_graph, every layer at ``others``, levels in bits, by its output and level; not at that
+) -> tuple[Graph, dict[tuple[str, Level], LoweredLayer]]:
+    """(the graph of quantize_graph, every layer at ``others``, levels of weights, by its output and level; not at that
     which the recipe gives it).
 
     A layer at another level is solved in the network of the recipe, on what the layers before it pass
     on there: that network with this layer alone at another level (lower) is one replacement away.
     """
-    bits = recipe.bits(graph)
-    lowered: dict[tuple[str, int], LoweredLayer] = {}
+    levels, granularities = recipe.levels(graph), recipe.granularities(graph)
+    lowered: dict[tuple[str, Level], LoweredLayer] = {}
     method = METHODS[recipe.method]
     groups, parameters = activation_quantizations(graph, ranges, recipe)
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
@@ -122,16 +124,18 @@ def quantize_levels(
             problem = LayerProblem.of_weights(weights, bias)
             if walk is not None:
                 problem = walk.problem(node, tensors)
+            own, shared = levels[node.outputs[0]], granularities[node.outputs[0]] == "tensor"
             for level in others:
-                if level == bits[node.outputs[0]]:
+                if level == own:
                     continue
                 constants: dict[str, Tensor] = {}
-                solution = _solution(problem, node, level, recipe, walk is not None)
-                other = _quantized_layer(graph, ChainMap(constants, tensors), new, level, solution)
+                grid = _grid(level, recipe.pair_safe, shared)
+                solution = _solution(problem, node, level, grid, recipe, walk is not None)
+                other = _quantized_layer(graph, ChainMap(constants, tensors), new, level, grid, solution)
                 lowered[node.outputs[0], level] = LoweredLayer(other, tuple(constants.values()))
-            level = bits[node.outputs[0]]
-            solution = _solution(problem, node, level, recipe, walk is not None)
-            new = _quantized_layer(graph, tensors, new, level, solution)
+            grid = _grid(own, recipe.pair_safe, shared)
+            solution = _solution(problem, node, own, grid, recipe, walk is not None)
+            new = _quantized_layer(graph, tensors, new, own, grid, solution)
         nodes.append(new)
         if walk is not None:
             walk.advance(node, new, tensors)
@@ -164,27 +168,29 @@ def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:
     return graph.rebuilt([nodes.get(node.outputs[0], node) for node in graph.nodes], tensors)
 
 
-def _solution(problem: LayerProblem, node: Node, bits: int, recipe: Recipe, known: bool) -> IntegerLayer:
+def _solution(
+    problem: LayerProblem, node: Node, level: Level, grid: Grid, recipe: Recipe, known: bool
+) -> IntegerLayer:
     """A layer's integers by the recipe's method. known: whether the problem knows the layer's inputs."""
     method = recipe.method if known or not METHODS[recipe.method].moments else "nearest"
     solve = METHODS[method].solve
-    grid = _grid(bits, recipe.pair_safe)
-    group = recipe.group if _has_groups(node, bits) else None
+    group = recipe.group if _has_groups(node, level) else None
 
     def solution() -> IntegerLayer:
-        return solve(problem, grid) if group is None else grouped(solve, problem, grid, bits, group)
+        return solve(problem, grid) if group is None else grouped(solve, problem, grid, group)
 
-    return _SOLVED.recall(digest(problem, grid, bits, method, group), solution)
-
-
-def _has_groups(node: Node, bits: int) -> bool:
-    return bits < 8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected)
+    return _SOLVED.recall(digest(problem, grid, method, group), solution)
 
 
-def _grid(bits: int, pair_safe: bool) -> Grid:
-    """The integers of a layer's weights: all of the type but -128, without which kernels are faster."""
-    kind = WEIGHT_TYPES[bits]
-    return Grid(max(kind.lowest, -127), kind.highest, SAFE_SUM if pair_safe and bits == 8 else None)
+def _has_groups(node: Node, level: Level) -> bool:
+    return WEIGHT_TYPES[level] is not DType.INT8 and isinstance(node.op, ops.Conv2d | ops.FullyConnected)
+
+
+def _grid(level: Level, pair_safe: bool, shared: bool) -> Grid:
+    """The integers of a layer's weights: all of the type but -128, without which kernels are faster, or three."""
+    kind = WEIGHT_TYPES[level]
+    lowest = -1 if level == TERNARY else max(kind.lowest, -127)
+    return Grid(lowest, kind.highest, SAFE_SUM if pair_safe and level == 8 else None, shared=shared)
 
 
 def _constants(graph: Graph, node: Node) -> tuple[Float64, Float64]:
@@ -204,27 +210,34 @@ def _as_integers(tensor: Tensor, quantization: Quantization, dtype: DType) -> Te
 
 
 def _quantized_layer(
-    graph: Graph, tensors: MutableMapping[str, Tensor], node: Node, bits: int, solution: IntegerLayer
+    graph: Graph,
+    tensors: MutableMapping[str, Tensor],
+    node: Node,
+    level: Level,
+    grid: Grid,
+    solution: IntegerLayer,
 ) -> Node:
     """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
     weights = graph.tensors[node.inputs[1]]
     input_scale = tensors[node.inputs[0]].scale
     bias = solution.bias.reshape(-1)
     # A channel whose bias would pass the accumulator gets a larger scale, and weights to go with it.
-    scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale)
+    scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale, grid.shared)
     ratio = (solution.scales / scales.astype(np.float64).reshape(solution.scales.shape))[:, :, None]
     integers = np.floor(solution.integers * ratio + 0.5).astype(np.int8)
     values = as_weights(integers, node.op, weights.shape)
-    axis = OUTPUT_AXIS[type(node.op)]
-    quantization = Quantization(tuple(float(s) for s in scales), (0,) * scales.size, axis, solution.groups)
-    name = fresh(tensors, f"{weights.name}/int{bits}")
-    tensors[name] = Tensor(name, WEIGHT_TYPES[bits], values.shape, quantization, values)
+    held = scales[:1] if grid.shared else scales
+    axis = None if grid.shared else OUTPUT_AXIS[type(node.op)]
+    quantization = Quantization(tuple(float(s) for s in held), (0,) * held.size, axis, solution.groups)
+    dtype = WEIGHT_TYPES[level]
+    name = fresh(tensors, f"{weights.name}/int{dtype.bits}")
+    tensors[name] = Tensor(name, dtype, values.shape, quantization, values)
     inputs = [node.inputs[0], name]
     if bias.any():
         steps = input_scale * scales.astype(np.float64)
-        held = Quantization(tuple(float(np.float32(s)) for s in steps), (0,) * steps.size, 0)
+        quantization = Quantization(tuple(float(np.float32(s)) for s in steps), (0,) * steps.size, 0)
         like = node.inputs[2] if len(node.inputs) > 2 else f"{weights.name}/bias"
         name = fresh(tensors, f"{like}/int32")
-        tensors[name] = Tensor(name, DType.INT32, bias.shape, held, quantized_bias(bias, steps))
+        tensors[name] = Tensor(name, DType.INT32, bias.shape, quantization, quantized_bias(bias, steps))
         inputs.append(name)
     return replace(node, inputs=tuple(inputs))

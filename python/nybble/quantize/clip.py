@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scale of each channel's weights by search: what is clipped against what is rounded.
+"""The scale of each channel's weights, or of all channels', by search: what is clipped against what is rounded.
 
 Rounding to nearest with a scale below max |w| / highest clips the largest weights and rounds the others more
-finely. Every channel takes the candidate of the least error: of the weights themselves, of the weights
+finely. Every channel, or all together, takes the candidate of the least error: of the weights themselves, of the weights
 weighted by their inputs' second moments (H's diagonal), or of the layer's output (all of H). Source of the
 idea: Banner et al., "Post training 4-bit quantization of convolutional networks for rapid-deployment", 2019.
 """
@@ -29,9 +29,12 @@ class Weighting(enum.Enum):
 FRACTIONS = tuple(i / 40 for i in range(80, 7, -1))
 
 
-def full_scales(weights: Float64, highest: int) -> Float64:
-    """[g, o]: max |w| / highest as float32 numbers, 1 for channels of zeros."""
-    scales = (np.abs(weights).max(axis=2, initial=0.0) / highest).astype(np.float32).astype(np.float64)
+def full_scales(weights: Float64, highest: int, shared: bool = False) -> Float64:
+    """[g, o]: max |w| / highest as float32 numbers, 1 for channels of zeros; shared: the maximum is of all channels."""
+    largest = np.abs(weights).max(axis=2, initial=0.0)
+    if shared:
+        largest = np.full_like(largest, largest.max(initial=0.0))
+    scales = (largest / highest).astype(np.float32).astype(np.float64)
     return np.where(scales > 0, scales, 1.0)
 
 
@@ -40,7 +43,7 @@ def search_scales(problem: LayerProblem, grid: Grid, weighting: Weighting) -> Fl
     if grid.scales is not None:
         return grid.scales
     w = problem.weights
-    full = full_scales(w, grid.high)
+    full = full_scales(w, grid.high, grid.shared)
     best, least = full, np.full(full.shape, np.inf)
     for fraction in FRACTIONS:
         if fraction > 1 and grid.pair_sum is None:
@@ -48,7 +51,8 @@ def search_scales(problem: LayerProblem, grid: Grid, weighting: Weighting) -> Fl
         scales = (full * fraction).astype(np.float32).astype(np.float64)
         integers = grid.nearest(w, scales)
         error = _error(problem, integers * scales[:, :, None] - w, weighting)
-        better = (error < least) & grid.holds(integers)
+        error = grid.together(np.where(grid.holds(integers), error, np.inf))
+        better = error < least
         best = np.where(better, scales, best)
         least = np.where(better, error, least)
     return best

@@ -68,7 +68,7 @@ def descend_together(
             slope += (curvature[:, moved] * by).sum(axis=1)[:, None] * gram[k]
         if not changed:
             break
-        _refit(q, s, product, slope, curvature)
+        (_refit_shared if grid.shared else _refit)(q, s, product, slope, curvature)
     return q[None], s[None]
 
 
@@ -100,3 +100,17 @@ def _refit(q: Float64, s: Float64, product: Float64, slope: Float64, curvature: 
         if found > 0:
             slope += curvature[:, o, None] * ((found - s[o]) * product[o])
             s[o] = found
+
+
+def _refit_shared(q: Float64, s: Float64, product: Float64, slope: Float64, curvature: Float64) -> None:
+    """_refit of one scale for all channels."""
+    strength = np.zeros_like(q)  # half the second derivative by the scale: sum of q * (F q H)
+    for o in range(len(q)):
+        strength += curvature[:, o, None] * product[o]
+    below = float((q * strength).sum())
+    if below <= 0:
+        return
+    found = float(np.float32(s[0] - float((q * slope).sum()) / below))
+    if found > 0:
+        slope += (found - s[0]) * strength
+        s[:] = found

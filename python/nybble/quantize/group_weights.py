@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import ScaleGroups
+from .clip import full_scales
 from .layer import Float64, Grid, IntegerLayer, LayerProblem
-from .parameters import WEIGHT_TYPES
 
 #: Steps that are tried for a group: this many fractions of the one that clips nothing, with both signs.
 _FRACTIONS = 32
@@ -27,23 +27,22 @@ _LEAST = 0.01
 _AT_ONCE = 1 << 17
 
 
-def _factor_limit(bits: int, k: int) -> int:
+def _factor_limit(grid: Grid, k: int) -> int:
     """The largest factor with which k products of any weights and activations stay below 2^30: the other half of the
     accumulator is the bias's.
     """
-    return min(max(((1 << 30) - 1) // (255 * k << (bits - 1)), 1), 127)
+    return min(max(((1 << 30) - 1) // (255 * k * max(-grid.low, grid.high)), 1), 127)
 
 
 def _searched(
-    weights: Float64, counts: Float64, scales: Float64, limit: int, bits: int
+    weights: Float64, counts: Float64, scales: Float64, limit: int, grid: Grid
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
     """Integers [size, channels, groups] and factors [channels, groups] of least squared error.
 
     weights, counts: like the integers; counts: what squared errors count. scales: of the channels. Errors are added
     along the first axis, in this order on every machine.
     """
-    lowest, highest = WEIGHT_TYPES[bits].lowest, WEIGHT_TYPES[bits].highest
-    largest = np.abs(weights).max(axis=0, initial=0.0) / (highest * scales[:, None])
+    largest = np.abs(weights).max(axis=0, initial=0.0) / (grid.high * scales[:, None])
     best = np.full(largest.shape, np.inf)
     values = np.zeros(weights.shape, np.int8)
     factors = np.ones(largest.shape, np.int8)
@@ -55,7 +54,7 @@ def _searched(
         tried = magnitudes
         for factor in (magnitudes, -magnitudes):
             steps = scales[:, None] * factor
-            integers = np.clip(np.floor(weights / steps + 0.5), lowest, highest)
+            integers = np.clip(np.floor(weights / steps + 0.5), grid.low, grid.high)
             errors = (np.square(integers * steps - weights) * counts).sum(axis=0)
             better = errors < best
             best = np.where(better, errors, best)
@@ -74,32 +73,30 @@ def _by_group(rows: Float64, size: int) -> Float64:
 
 
 def group_weights(
-    weights: Float64, bits: int, size: int, counts: Float64
+    weights: Float64, grid: Grid, size: int, counts: Float64
 ) -> tuple[Float64, Float64, ScaleGroups]:
     """Integers [channels, k], scales [channels] and factors for weights [channels, k], k as it is packed.
 
-    bits: 8, 4 or 2. size: k per group. counts [channels, k]: what the squared error of each weight counts. A
-    channel's scale, a float32 number, is that with which the largest factor clips nothing; each group then takes the
-    factor and the integers of the least error.
+    grid: the integers. size: k per group. counts [channels, k]: what the squared error of each weight counts. A
+    channel's scale, a float32 number, is that with which the largest factor clips nothing, of all channels where they
+    share one; each group then takes the factor and the integers of the least error.
     """
     channels, k = weights.shape
-    limit = _factor_limit(bits, k)
-    scales = np.abs(weights).max(axis=1, initial=0.0) / (WEIGHT_TYPES[bits].highest * limit)
-    scales = scales.astype(np.float32).astype(np.float64)
-    scales[scales == 0] = 1
+    limit = _factor_limit(grid, k)
+    scales = full_scales(weights[None], grid.high * limit, grid.shared)[0]
     integers = np.empty(weights.shape)
     factors = np.empty((channels, -(-k // size)), np.int8)
     block = max(_AT_ONCE // k, 1)
     for i in range(0, channels, block):
         rows = slice(i, i + block)
         found, factors[rows] = _searched(
-            _by_group(weights[rows], size), _by_group(counts[rows], size), scales[rows], limit, bits
+            _by_group(weights[rows], size), _by_group(counts[rows], size), scales[rows], limit, grid
         )
         integers[rows] = found.transpose(1, 2, 0).reshape(found.shape[1], -1)[:, :k]
     return integers, scales, ScaleGroups(size, factors)
 
 
-def _fine(grid: Grid, problem: LayerProblem, bits: int, size: int) -> Grid:
+def _fine(grid: Grid, problem: LayerProblem, size: int) -> Grid:
     """The grid with factors, chosen by the weights and, where moments are known, by what each input carries: H's
     diagonal.
     """
@@ -110,7 +107,7 @@ def _fine(grid: Grid, problem: LayerProblem, bits: int, size: int) -> Grid:
         diagonal = np.einsum("gkk->gk", problem.gram)
         counts = np.maximum(diagonal, _LEAST * diagonal.max(axis=1, keepdims=True))
     by_output = np.broadcast_to(counts[:, None], weights.shape).reshape(-1, k)
-    _, scales, found = group_weights(weights.reshape(-1, k), bits, size, by_output)
+    _, scales, found = group_weights(weights.reshape(-1, k), grid, size, by_output)
     return replace(grid, groups=found, scales=scales.reshape(groups, outputs))
 
 
@@ -118,11 +115,12 @@ def grouped(
     solve: Callable[[LayerProblem, Grid], IntegerLayer],
     problem: LayerProblem,
     grid: Grid,
-    bits: int,
     size: int,
 ) -> IntegerLayer:
-    """A method's choice on a grid with factors; of each channel, without where that has the smaller error."""
-    fine_grid = _fine(grid, problem, bits, size)
+    """A method's choice on a grid with factors; of each channel, without where that has the smaller error, of all
+    together where they share a scale.
+    """
+    fine_grid = _fine(grid, problem, size)
     plain, fine = solve(problem, grid), solve(problem, fine_grid)
     factors = fine_grid.factors(problem.weights.shape)
     assert factors is not None
@@ -134,7 +132,7 @@ def grouped(
             return problem.error(values)
         return np.asarray(np.square(values - problem.weights).sum(axis=2))
 
-    better = error(fine) < error(plain)
+    better = grid.together(error(fine)) < grid.together(error(plain))
     integers = np.where(better[:, :, None], fine.integers / factors, plain.integers)
     scales = np.where(better, fine.scales, plain.scales)
     kept = np.where(better.reshape(-1, 1), fine_grid.groups.factors, 1).astype(np.int8)

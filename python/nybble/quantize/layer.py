@@ -70,7 +70,7 @@ class Grid:
     """The integers that weights may take: low to high; pair_sum: what the magnitudes of weights 2i and 2i + 1 of a
     channel may reach together (255 times it fits int16), None for anything. groups, scales [g, o]:
     where runs of k have factors, these and the channels' scales, chosen before (group_weights.py); what methods call
-    integers are then multiples of the factors.
+    integers are then multiples of the factors. shared: all channels have one scale.
     """
 
     low: int
@@ -78,6 +78,11 @@ class Grid:
     pair_sum: int | None = None
     groups: ScaleGroups | None = None
     scales: Float64 | None = None
+    shared: bool = False
+
+    def together(self, values: Float64) -> Float64:
+        """What a channel's scale is chosen by: values [g, o] of each channel, or their sum where all share one."""
+        return np.full_like(values, values.sum()) if self.shared else values
 
     def holds(self, integers: Float64) -> npt.NDArray[np.bool_]:
         """[g, o]: whether a channel's integers [g, o, k] keep pair_sum."""

@@ -45,7 +45,7 @@ def _rounded(problem: LayerProblem, scales: Float64, grid: Grid, bias: bool) -> 
 def _nearest(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     if grid.pair_sum is not None or grid.scales is not None:
         return _mse(problem, grid)
-    return _rounded(problem, full_scales(problem.weights, grid.high), grid, bias=False)
+    return _rounded(problem, full_scales(problem.weights, grid.high, grid.shared), grid, bias=False)
 
 
 def _mse(problem: LayerProblem, grid: Grid) -> IntegerLayer:
@@ -87,7 +87,7 @@ def _by_gptq(damped: LayerProblem, grid: Grid) -> IntegerLayer:
 def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     damped = _damped(problem, grid, _from_one_start)
     scales = search_scales(damped, grid, Weighting.GRAM)
-    # Descent ends in a minimum near its start: each channel takes the best of several.
+    # Descent ends in a minimum near its start: each channel, or all together, takes the best of several.
     starts = [
         (grid.nearest(problem.weights, s), s)
         for s in (scales, _float32(scales * 0.8), _float32(scales * 1.25))
@@ -98,8 +98,8 @@ def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     for start, s in starts:
         allowed = grid.holds(start)
         found, refitted = descend(damped, start, s, grid)
-        error = damped.error(found * refitted[:, :, None])
-        better = (error < best) & allowed
+        error = grid.together(np.where(allowed, damped.error(found * refitted[:, :, None]), np.inf))
+        better = error < best
         best = np.where(better, error, best)
         scales = np.where(better, refitted, scales)
         integers = np.where(better[:, :, None], found, integers)

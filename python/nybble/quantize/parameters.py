@@ -8,6 +8,7 @@ Integer-Arithmetic-Only Inference", 2018, sections 2.1 and 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,12 @@ from ..graph import Array, DType, Quantization
 
 Float64 = npt.NDArray[np.float64]
 
-WEIGHT_TYPES = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2}
+#: What weights may be: all integers of so many bits, or TERNARY.
+Level = int | str
+#: Weights of -1, 0 and 1.
+TERNARY = "ternary"
+#: The type that holds the weights of each level.
+WEIGHT_TYPES: Mapping[Level, DType] = {8: DType.INT8, 4: DType.INT4, 2: DType.INT2, TERNARY: DType.INT2}
 
 #: A bias takes at most half of the accumulator's int32.
 _BIAS_LIMIT = 1 << 30
@@ -49,6 +55,11 @@ def activation_parameters(seen: Range, bits: int = 8, symmetric: bool = False) -
     return Quantization.per_tensor(scale, min(max(zero_point, -half), half - 1), held)
 
 
+def level_text(level: Level) -> str:
+    """'4 bits' or 'ternary'."""
+    return level if isinstance(level, str) else f"{level} bits"
+
+
 def quantized(values: Array, quantization: Quantization, dtype: DType) -> Array:
     """round(values / scale) + zero_point, clamped to the type, or to the levels of ``quantization.bits``."""
     steps = (
@@ -64,9 +75,15 @@ def smallest_scales(bias: Array, input_scale: float) -> Float64:
     return np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT)
 
 
-def scales_for_bias(scales: Float64, bias: Float64, input_scale: float) -> npt.NDArray[np.float32]:
-    """The scales [channels], larger where a bias would pass the accumulator in steps of input_scale * scale."""
+def scales_for_bias(
+    scales: Float64, bias: Float64, input_scale: float, shared: bool = False
+) -> npt.NDArray[np.float32]:
+    """The scales [channels], larger where a bias would pass the accumulator in steps of input_scale * scale; shared:
+    one for all channels.
+    """
     largest = np.maximum(scales, smallest_scales(bias, input_scale))
+    if shared:
+        largest = np.full_like(largest, largest.max(initial=0.0))
     rounded: npt.NDArray[np.float32] = largest.astype(np.float32)
     rounded[rounded == 0] = 1
     return rounded

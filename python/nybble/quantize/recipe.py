@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,12 +14,15 @@ from ..graph import Graph, Node
 from ..passes.fold_affine import OUTPUT_AXIS
 from .calibration import CALIBRATIONS
 from .methods import METHODS
+from .parameters import WEIGHT_TYPES, Level
 from .ties import given, tied
 
-WEIGHT_BITS = (8, 4, 2)
+WEIGHT_LEVELS = tuple(WEIGHT_TYPES)
 ACTIVATION_BITS = (16, 8, 4, 2)
 #: k that may share a factor: whole steps of the packed layout for every number of bits.
 GROUP_SIZES = (16, 32, 64, 128)
+#: What has a scale of weights of its own.
+GRANULARITIES = ("channel", "tensor")
 
 T = TypeVar("T")
 
@@ -29,28 +32,35 @@ class Override:
     """Other choices for the operators that both patterns fit (as file names in a shell: * ? [abc]).
 
     name: pattern of operators' names; type: of their kinds (Conv2d, DepthwiseConv2d, FullyConnected, Add, ...).
-    weights, activations, calibration: as in Recipe; of the operator's weights, and of what it writes.
+    weights, granularity, activations, calibration: as in Recipe; of the operator's weights, and of what it writes.
     """
 
     name: str = "*"
     type: str = "*"
-    weights: int | None = None
+    weights: Level | None = None
     activations: int | None = None
     calibration: str | None = None
+    granularity: str | None = None
 
     def fits(self, node: Node) -> bool:
         """Whether the choices are for this operator."""
         return fnmatchcase(node.name, self.name) and fnmatchcase(node.op.name, self.type)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether there are any choices."""
+        return self != Override(self.name, self.type)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Bits of weights (8, 4 or 2) and activations (16, 8, 4 or 2), and how both are found.
+    """Bits of weights (8, 4 or 2, or ``ternary``: -1, 0 and 1) and activations (16, 8, 4 or 2), and how both are found.
 
-    first, last: bits of the weights of the first and the last layer, which suffer most from few bits. layers: bits of
-    weights by the names of nodes; they go before all others. overrides: for operators by name and type, later ones
-    before earlier ones. group: this many k (16, 32, 64 or 128) share a factor of their own, in 4-bit and 2-bit weights
-    of convolutions and fully connected layers; None: one scale per channel.
+    first, last: as weights, of the first and the last layer, which suffer most from few bits. layers: as weights, by the
+    names of nodes; they go before all others. overrides: for operators by name and type, later ones
+    before earlier ones. granularity: weights have one scale per output ``channel`` or per ``tensor``. group: this many k
+    (16, 32, 64 or 128) share a factor of their own besides, in 4-bit, 2-bit and ternary weights of convolutions and
+    fully connected layers; None: they have none.
     calibration: how the ranges of activations are found, a row of calibration.CALIBRATIONS; None: minmax for 16
     bits, mse for fewer than 8, and for 8 the one of both that is better on samples that ranges are not of.
     percentile: of that method, above 50 up to 100. symmetric: activations have a zero point of 0. method: how weights
@@ -64,12 +74,13 @@ class Recipe:
     Raises ValueError for values that are not allowed.
     """
 
-    weights: int = 8
+    weights: Level = 8
     activations: int = 8
-    first: int | None = None
-    last: int | None = None
-    layers: Mapping[str, int] = field(default_factory=dict)
+    first: Level | None = None
+    last: Level | None = None
+    layers: Mapping[str, Level] = field(default_factory=dict)
     group: int | None = None
+    granularity: str = "channel"
     calibration: str | None = None
     percentile: float = 99.99
     symmetric: bool = False
@@ -83,19 +94,20 @@ class Recipe:
         for key in ("first", "last"):
             if getattr(self, key) is not None:
                 _check_weights(key, getattr(self, key))
-        for name, bits in self.layers.items():
-            _check_weights(f"layers: {name!r}", bits)
+        for name, level in self.layers.items():
+            _check_weights(f"layers: {name!r}", level)
+        _check_one_of("granularity", self.granularity, GRANULARITIES)
         if self.group is not None and self.group not in GROUP_SIZES:
             raise ValueError(f"group: expected {_listed(GROUP_SIZES)} k, found {self.group!r}")
         if self.calibration is not None:
-            _check_row("calibration", self.calibration, CALIBRATIONS)
+            _check_one_of("calibration", self.calibration, CALIBRATIONS)
         if isinstance(self.percentile, bool) or not isinstance(self.percentile, int | float):
             raise ValueError(f"percentile: expected a number, found {self.percentile!r}")
         if not 50 < self.percentile <= 100:
             raise ValueError(f"percentile: expected more than 50 and at most 100, found {self.percentile!r}")
         if not isinstance(self.symmetric, bool):
             raise ValueError(f"symmetric: expected true or false, found {self.symmetric!r}")
-        _check_row("method", self.method, METHODS)
+        _check_one_of("method", self.method, METHODS)
         if not isinstance(self.pair_safe, bool):
             raise ValueError(f"pair_safe: expected true or false, found {self.pair_safe!r}")
         if self.wide and self.group is not None:
@@ -113,8 +125,8 @@ class Recipe:
         """Whether activations are int16."""
         return self.activations == 16
 
-    def bits(self, graph: Graph) -> dict[str, int]:
-        """Bits of every layer's weights, by its output tensor. ValueError where ``layers`` or an override names no such
+    def levels(self, graph: Graph) -> dict[str, Level]:
+        """What every layer's weights are, by its output tensor. ValueError where ``layers`` or an override names no such
         layer.
         """
         weighted = [node for node in graph.nodes if has_weights(node)]
@@ -130,6 +142,12 @@ class Recipe:
         result |= self._overridden(weighted, lambda one: one.weights)
         result.update({n.outputs[0]: self.layers[n.name] for n in weighted if n.name in self.layers})
         return result
+
+    def granularities(self, graph: Graph) -> dict[str, str]:
+        """The granularity of every layer's weights, by its output tensor. ValueError where an override names no layer."""
+        weighted = [node for node in graph.nodes if has_weights(node)]
+        result = dict.fromkeys((node.outputs[0] for node in weighted), self.granularity)
+        return result | self._overridden(weighted, lambda one: one.granularity)
 
     def activation_bits(self, graph: Graph) -> dict[str, int]:
         """Bits of every float32 tensor's integers, by name; tensors that share a scale have the most of any's."""
@@ -234,9 +252,9 @@ def _listed(values: Sequence[int]) -> str:
     return f"{', '.join(map(str, values[:-1]))} or {values[-1]}"
 
 
-def _check_weights(where: str, bits: object) -> None:
-    if isinstance(bits, bool) or bits not in WEIGHT_BITS:
-        raise ValueError(f"{where}: expected weights of {_listed(WEIGHT_BITS)} bits, found {bits!r}")
+def _check_weights(where: str, level: object) -> None:
+    if isinstance(level, bool) or level not in WEIGHT_LEVELS:
+        raise ValueError(f"{where}: expected weights of 8, 4 or 2 bits or ternary, found {level!r}")
 
 
 def _check_activations(where: str, bits: object) -> None:
@@ -244,9 +262,9 @@ def _check_activations(where: str, bits: object) -> None:
         raise ValueError(f"{where}: expected activations of {_listed(ACTIVATION_BITS)} bits, found {bits!r}")
 
 
-def _check_row(where: str, name: object, table: Mapping[str, object]) -> None:
-    if name not in table:
-        raise ValueError(f"{where}: expected one of {', '.join(table)}, found {name!r}")
+def _check_one_of(where: str, name: object, known: Collection[str]) -> None:
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{where}: expected one of {', '.join(known)}, found {name!r}")
 
 
 def _check_override(where: str, one: Override) -> None:
@@ -258,9 +276,11 @@ def _check_override(where: str, one: Override) -> None:
     if one.activations is not None:
         _check_activations(f"{where}: activations", one.activations)
     if one.calibration is not None:
-        _check_row(f"{where}: calibration", one.calibration, CALIBRATIONS)
-    if one == Override(one.name, one.type):
-        raise ValueError(f"{where}: expected weights, activations or calibration, found none")
+        _check_one_of(f"{where}: calibration", one.calibration, CALIBRATIONS)
+    if one.granularity is not None:
+        _check_one_of(f"{where}: granularity", one.granularity, GRANULARITIES)
+    if not one.chooses:
+        raise ValueError(f"{where}: expected weights, granularity, activations or calibration, found none")
 
 
 def _check_keys(where: str, values: object, kind: type[Any]) -> None:
