@@ -23,11 +23,6 @@ REFUSED = {
     "embedding_lookup",
     "gtcrn_simple",
     "silero_vad_ifless",
-    "simple_l2_norm",
-    "single_conv2d_transpose_bias",
-    "single_div",
-    "single_gather",
-    "single_reduce_min",
     "single_select_v2",
     "trained_lstm_float",
 }

@@ -45,19 +45,6 @@ def _integers(name: str, real: Array, grid: Grid, axis: int | None) -> Tensor:
     return Tensor(name, grid.dtype, real.shape, quantization, data)
 
 
-def _runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Positions as (first, step, count) of runs with one step each."""
-    runs: list[tuple[int, int, int]] = []
-    for position in positions:
-        if runs:
-            first, step, count = runs[-1]
-            if count == 1 or position == first + step * count:
-                runs[-1] = (first, position - first if count == 1 else step, count + 1)
-                continue
-        runs.append((position, 1, 1))
-    return runs
-
-
 @dataclass(frozen=True)
 class Value:
     """A computed tensor: axis i of the graph's ``tensor`` is the network's axis ``order[i]``."""
@@ -202,7 +189,7 @@ class Builder:
         """Positions of an axis of a graph's tensor, one after the other: slices of evenly spaced ones, joined."""
         parts = []
         whole = (*[(None, None, 1)] * axis,)
-        for first, step, count in _runs(positions):
+        for first, step, count in ops.move.runs(positions):
             last = first + step * count
             stop = None if last < 0 else last
             part: ops.move.Part = (first, first + 1, 1) if step == 0 else (first, stop, step)

@@ -15,6 +15,7 @@ from ..ops import Activation, AverageRounding, Window
 from .onnx_builder import Builder
 from .onnx_node import OnnxNode, by_constant, rule, without
 from .refusal import Refusal
+from .transposed_conv import TransposedConv
 
 
 def _pairs(values: Sequence[int]) -> tuple[int, int]:
@@ -128,11 +129,6 @@ def _transposed_extent(
 
 @rule("ConvTranspose")
 def _conv_transpose(g: Builder, node: OnnxNode) -> None:
-    """A convolution that computes all places of a block of stride x stride outputs as channels of their own, and a move
-    that spreads the blocks: no zero between inputs is multiplied.
-
-    Source: Shi et al., "Is the deconvolution layer the same as a convolutional layer?", 2016.
-    """
     weights = g.array(node.inputs[1]).astype(np.float32)
     shape, groups = g.shape(node.x), int(node.get("group", 1))
     rank, space = len(shape), len(shape) - 2
@@ -145,43 +141,22 @@ def _conv_transpose(g: Builder, node: OnnxNode) -> None:
     if space == 1:
         stride, dilation = (1, stride[1]), (1, dilation[1])
     weights = weights.reshape(*weights.shape[:2], *_pairs(weights.shape[2:]))
-    channels, outputs = weights.shape[:2]
     reach = (dilation[0] * (weights.shape[2] - 1) + 1, dilation[1] * (weights.shape[3] - 1) + 1)
-    taps = (-(-reach[0] // stride[0]), -(-reach[1] // stride[1]))
-    spread = np.zeros((channels, outputs, taps[0] * stride[0], taps[1] * stride[1]), np.float32)
-    spread[:, :, : reach[0] : dilation[0], : reach[1] : dilation[1]] = weights
-    # Output block u reads the inputs u - taps + 1 .. u: the kernel runs backwards, place by place.
-    blocks = spread.reshape(groups, channels // groups, outputs, taps[0], stride[0], taps[1], stride[1])
-    held = blocks[:, :, :, ::-1, :, ::-1].transpose(0, 4, 6, 2, 3, 5, 1)
-    held = held.reshape(-1, *taps, channels // groups)
-
     x = g.image(node.x, node.label)
-    n, height, width, _ = g.tensors[x].shape
+    _, height, width, _ = g.tensors[x].shape
     first, size = _transposed_extent(node, (height, width), reach, stride, rank)
     if min(first) < 0 or min(size) < 1:
         raise Refusal("a result without rows, or negative padding", "slice instead")
-    padding, rows = [], []
-    for extent, begin, count, s, t in zip((height, width), first, size, stride, taps, strict=True):
-        top = max(t - 1 - begin // s, 0)
-        skipped = begin - (t - 1 - top) * s
-        needed = -(-(skipped + count) // s)
-        padding.append((top, max(needed - (extent + top - t + 1), 0)))
-        rows.append((skipped, skipped + count, 1))
-    inputs = [x, g.add_constant(node.inputs[1], held, 0)]
+    turned = TransposedConv(weights, stride, dilation, groups, (height, width), first, size)
+    inputs = [x, g.add_constant(node.inputs[1], turned.convolution_weights(), 0)]
     if node.input(2):
-        bias = g.array(node.inputs[2]).reshape(groups, 1, outputs)
-        tiled = np.tile(bias, (1, stride[0] * stride[1], 1)).reshape(-1)
-        inputs.append(g.add_constant(node.inputs[2], tiled, 0))
-    window = Window(taps, (1, 1), (1, 1), (padding[0], padding[1]))
-    y = g.emit(ops.Conv2d(window, groups), inputs, f"{node.y}/blocks", node.label)
-    _, high, wide, _ = g.tensors[y].shape
-    if stride != (1, 1):
-        y = g.reshaped(y, (n * high, wide, groups, *stride, outputs), node.label)
-        y = g.emit(ops.Transpose((0, 3, 1, 4, 2, 5)), [y], f"{node.y}/spread", node.label)
-        high, wide = high * stride[0], wide * stride[1]
-        y = g.reshaped(y, (n, high, wide, groups * outputs), node.label)
-    if rows != [(0, high, 1), (0, wide, 1)]:
-        y = g.emit(ops.Slice(((None, None, 1), *rows)), [y], node.y, node.label)
+        bias = turned.for_each_place(g.array(node.inputs[2]))
+        inputs.append(g.add_constant(node.inputs[2], bias, 0))
+    conv = ops.Conv2d(turned.window(), groups)
+    y = g.emit(conv, inputs, f"{node.y}/blocks", node.label)
+    steps = turned.spreading(g.tensors[y].shape)
+    for i, (op, _) in enumerate(steps, 1):
+        y = g.emit(op, [y], node.y if i == len(steps) else f"{node.y}/spread", node.label)
     g.define_image(node.y, y, rank, node.label)
 
 

@@ -20,7 +20,15 @@ from .tflite_rules import RULES
 from .tflite_tensors import read_tensor
 
 #: What shape arithmetic is made of, besides moving.
-_ARITHMETIC = {"ADD": np.add, "SUB": np.subtract, "MUL": np.multiply}
+_ARITHMETIC = {
+    "ADD": np.add,
+    "FLOOR_DIV": np.floor_divide,
+    "FLOOR_MOD": np.mod,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+    "MUL": np.multiply,
+    "SUB": np.subtract,
+}
 
 _CUT = "--cut ends the network at its last integer tensors"
 

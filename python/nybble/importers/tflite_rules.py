@@ -17,10 +17,11 @@ import numpy as np
 from .. import ops
 from ..graph import Array, DType, ModelError, Operator, Rounding, Tensor
 from ..ops import Activation, AverageRounding, ResizeMethod, Window
-from ..ops.move import Part
+from ..ops.move import Part, runs
 from ..ops.weights import WIDE_MULTIPLIER_BITS
 from .refusal import Refusal
 from .tflite_builder import TfliteBuilder, TfliteOperator
+from .transposed_conv import TransposedConv
 
 Rule = Callable[[TfliteBuilder, TfliteOperator], None]
 RULES: dict[str, Rule] = {}
@@ -117,6 +118,56 @@ def _fully_connected(g: TfliteBuilder, op: TfliteOperator) -> None:
     g.emit(fc, op.inputs, op.outputs, op.label)
 
 
+@_rule("TRANSPOSE_CONV")
+def _transpose_conv(g: TfliteBuilder, op: TfliteOperator) -> None:
+    w, x, y = g.tensors[op.inputs[1]], g.tensors[op.inputs[2]], g.tensors[op.outputs[0]]
+    stride = (op.integer(2), op.integer(1))
+    if (
+        len(w.shape) != 4
+        or len(x.shape) != 4
+        or len(y.shape) != 4
+        or w.shape[3] != x.shape[3]
+        or min(stride) < 1
+    ):
+        raise ModelError(f"{op.label}: weights {w.shape} do not fit an input {x.shape}")
+    if w.dtype not in (DType.FLOAT32, DType.INT8) or x.dtype is DType.INT16:
+        raise Refusal("transposed convolution of this type", "use float32, or int8 by int8")
+    size, extent = (y.shape[1], y.shape[2]), (x.shape[1], x.shape[2])
+    # ComputePaddingHeightWidth of the convolution that leads back, padding.h.
+    same = op.integer(0, "byte") == 0
+    needed = zip(extent, stride, w.shape[1:3], size, strict=True)
+    first = [max((n - 1) * s + k - out, 0) // 2 if same else 0 for n, s, k, out in needed]
+    values = g.constant(w.name).transpose(3, 0, 1, 2)
+    turned = TransposedConv(values, stride, (1, 1), 1, extent, (first[0], first[1]), size)
+    held = turned.convolution_weights()
+    quantization = w.quantization
+    if quantization is not None and quantization.axis is not None:
+        scales, points = (np.array(v) for v in (quantization.scale, quantization.zero_point))
+        quantization = replace(
+            quantization,
+            scale=tuple(turned.for_each_place(scales).tolist()),
+            zero_point=tuple(turned.for_each_place(points).tolist()),
+        )
+    inputs = [x.name, g.fresh(f"{w.name}/blocks", Tensor(w.name, w.dtype, held.shape, quantization, held))]
+    if len(op.inputs) > 3 and op.inputs[3]:
+        bias = g.tensors[op.inputs[3]]
+        data = turned.for_each_place(g.constant(bias.name))
+        steps = bias.quantization if quantization is None or quantization.axis is None else None
+        inputs.append(g.fresh(f"{bias.name}/blocks", Tensor(bias.name, bias.dtype, data.shape, steps, data)))
+    activation = op.activation(3)
+    window = turned.window()
+    blocks = (x.shape[0], *window.output(*extent), held.shape[0])
+    conv = ops.Conv2d(window, 1, activation, **_sums(g, op)._asdict())
+    steps_after = turned.spreading(blocks)
+    y_name = op.outputs[0] if not steps_after else g.fresh(f"{y.name}/blocks", replace(y, shape=blocks))
+    g.emit(conv, inputs, [y_name], op.label)
+    for i, (move, shape) in enumerate(steps_after, 1):
+        last = i == len(steps_after)
+        name = op.outputs[0] if last else g.fresh(f"{y.name}/spread", replace(y, shape=shape))
+        g.emit(move, [y_name], [name], op.label)
+        y_name = name
+
+
 @_rule("ADD", "SUB")
 def _add(g: TfliteBuilder, op: TfliteOperator) -> None:
     kind = ops.Add if op.label.startswith("ADD") else ops.Sub
@@ -149,6 +200,133 @@ def _reduce(g: TfliteBuilder, op: TfliteOperator) -> None:
     kind = ops.Mean if op.label.startswith("MEAN") else ops.Sum
     axes = tuple(sorted({axis % rank for axis in given}))
     g.emit(kind(axes, op.flag(0)), op.inputs[:1], op.outputs, op.label)
+
+
+def _require_real(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """What is taken in float32 only: nybble's integers would not be a reference's."""
+    if any(g.tensors[name].dtype is not DType.FLOAT32 for name in op.inputs[:1]):
+        raise Refusal(
+            "this operator of integers", "nybble quantize takes the float network that this one was made from"
+        )
+
+
+def _between(g: TfliteBuilder, op: TfliteOperator, kind: Operator, inputs: list[str], what: str) -> str:
+    """A tensor on the way to the output; returns its name."""
+    y = g.tensors[op.outputs[0]]
+    (shape,) = kind.shapes([g.tensors[name] for name in inputs])
+    name = g.fresh(f"{y.name}/{what}", replace(y, shape=shape))
+    g.emit(kind, inputs, [name], op.label)
+    return name
+
+
+def _number(g: TfliteBuilder, op: TfliteOperator, data: Array, what: str) -> str:
+    """A float32 constant that is not in the file; returns its name."""
+    name = f"{op.outputs[0]}/{what}"
+    return g.fresh(
+        name, Tensor(name, DType.FLOAT32, data.shape, None, np.ascontiguousarray(data, np.float32))
+    )
+
+
+@_rule("DIV")
+def _div(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """A product with the divisor's reciprocal."""
+    _require_real(g, op)
+    x, y = op.inputs
+    if g.tensors[y].data is None:
+        reciprocal = _between(g, op, ops.RealFunction(ops.Function.RECIPROCAL), [y], "reciprocal")
+    else:
+        divisor = g.constant(y).astype(np.float64)
+        if not np.all(divisor):
+            raise Refusal("a division by zero")
+        reciprocal = _number(g, op, 1 / divisor, "reciprocal")
+    g.emit(ops.Mul(op.activation(0)), [x, reciprocal], op.outputs, op.label)
+
+
+@_rule("NEG", "RELU_0_TO_1")
+def _affine(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    kind = ops.Affine(-1.0) if op.label.startswith("NEG") else ops.Affine(low=0.0, high=1.0)
+    g.emit(kind, op.inputs, op.outputs, op.label)
+
+
+@_rule("SQUARE", "POW")
+def _power(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    exponent = np.array(2) if op.label.startswith("SQUARE") else g.constant(op.inputs[1])
+    if np.all(exponent == 2):
+        g.emit(ops.Mul(), [op.inputs[0]] * 2, op.outputs, op.label)
+    elif np.all(exponent == 0.5):
+        g.emit(ops.RealFunction(ops.Function.SQRT), op.inputs[:1], op.outputs, op.label)
+    else:
+        raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
+
+
+@_rule("ADD_N")
+def _add_n(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    total = op.inputs[0]
+    for name in op.inputs[1:-1]:
+        total = _between(g, op, ops.Add(), [total, name], "sum")
+    if len(op.inputs) == 1:
+        g.emit(ops.Reshape(g.tensors[total].shape), [total], op.outputs, op.label)
+    else:
+        g.emit(ops.Add(), [total, op.inputs[-1]], op.outputs, op.label)
+
+
+@_rule("PRELU")
+def _prelu(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    x, slopes = op.inputs[0], g.constant(op.inputs[1])
+    if np.unique(slopes).size == 1:
+        g.emit(ops.LeakyRelu(float(slopes.flat[0])), [x], op.outputs, op.label)
+        return
+    above = _between(g, op, ops.Affine(low=0.0), [x], "positive")
+    below = _between(g, op, ops.Affine(high=0.0), [x], "negative")
+    sloped = _between(g, op, ops.Mul(), [below, op.inputs[1]], "sloped")
+    g.emit(ops.Add(), [above, sloped], op.outputs, op.label)
+
+
+@_rule("REDUCE_MAX", "REDUCE_MIN")
+def _reduce_extremum(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """A pool over the axes, which are moved behind the others where they lie apart; a minimum is that of the negative."""
+    x, y = g.tensors[op.inputs[0]], g.tensors[op.outputs[0]]
+    rank, least = len(x.shape), op.label.startswith("REDUCE_MIN")
+    if least:
+        _require_real(g, op)
+    if x.quantization != y.quantization or x.dtype is DType.UINT8:
+        raise Refusal("a maximum on another scale, or of uint8", "requantize it before")
+    held = sorted({_axis(op, axis, rank) for axis in g.integers(op.inputs[1])})
+    if not held:
+        raise Refusal("a maximum over no axis")
+    kept = [axis for axis in range(rank) if axis not in held]
+    tensor = _between(g, op, ops.Affine(-1.0), [x.name], "negated") if least else x.name
+    if held == list(range(held[0], held[0] + len(held))):
+        inner = math.prod(x.shape[held[-1] + 1 :])
+    else:
+        tensor, inner = _between(g, op, ops.Transpose((*kept, *held)), [tensor], "transposed"), 1
+    count = math.prod(x.shape[axis] for axis in held)
+    rows = _between(g, op, ops.Reshape((x.size // (count * inner), count, 1, inner)), [tensor], "rows")
+    largest = _between(g, op, ops.MaxPool2d(Window((count, 1))), [rows], "largest")
+    if least:
+        largest = _between(g, op, ops.Affine(-1.0), [largest], "least")
+    g.emit(ops.Reshape(y.shape), [largest], op.outputs, op.label)
+
+
+@_rule("L2_NORMALIZATION")
+def _l2_normalization(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    (x,) = op.inputs
+    squares = _between(g, op, ops.Mul(), [x, x], "squares")
+    total = _between(g, op, ops.Sum((len(g.tensors[x].shape) - 1,), keep_dims=True), [squares], "sum")
+    total = _between(g, op, ops.Affine(low=1e-6), [total], "bounded")  # reference/l2normalization.h
+    factor = _between(g, op, ops.Rsqrt(), [total], "factor")
+    g.emit(ops.Mul(op.activation(0)), [x, factor], op.outputs, op.label)
+
+
+@_rule("LOG_SOFTMAX")
+def _log_softmax(g: TfliteBuilder, op: TfliteOperator) -> None:
+    _require_real(g, op)
+    g.emit(ops.LogSoftmax(), op.inputs, op.outputs, op.label)
 
 
 @_rule("RELU", "RELU6", "RELU_N1_TO_1")
@@ -380,6 +558,90 @@ def _strided_slice(g: TfliteBuilder, op: TfliteOperator) -> None:
         else:
             index.append((None if begin_mask & bit else first, None if end_mask & bit else last, step))
     g.emit(ops.Slice(tuple(index)), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("GATHER")
+def _gather(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """Constant positions of an axis: slices of evenly spaced ones, joined."""
+    x, y = g.tensors[op.inputs[0]], g.tensors[op.outputs[0]]
+    axis, positions = _axis(op, op.integer(0), len(x.shape)), g.integers(op.inputs[1])
+    if op.integer(1):
+        raise Refusal("gathering by batches", "gather along one axis")
+    if not positions or not all(0 <= i < x.shape[axis] for i in positions):
+        raise ModelError(
+            f"{op.label}: expected positions of an axis of {x.shape[axis]}, found {positions[:6]}"
+        )
+    parts = []
+    for first, step, count in runs(positions):
+        stop = first + step * count
+        part: Part = (first, first + 1, 1) if step == 0 else (first, None if stop < 0 else stop, step)
+        sliced = _between(g, op, ops.Slice((*[_WHOLE] * axis, part)), [x.name], "part")
+        if step == 0 and count > 1:
+            shape = g.tensors[sliced].shape
+            repeated = ops.BroadcastTo((*shape[:axis], count, *shape[axis + 1 :]))
+            sliced = _between(g, op, repeated, [sliced], "part")
+        parts.append(sliced)
+    joined = parts[0] if len(parts) == 1 else _between(g, op, ops.Concat(axis), parts, "joined")
+    g.emit(ops.Reshape(y.shape), [joined], op.outputs, op.label)
+
+
+@_rule("TILE")
+def _tile(g: TfliteBuilder, op: TfliteOperator) -> None:
+    tensor = op.inputs[0]
+    for axis, times in enumerate(g.integers(op.inputs[1])):
+        if times > 1:
+            tensor = _between(g, op, ops.Concat(axis), [tensor] * times, "tiled")
+    g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), [tensor], op.outputs, op.label)
+
+
+@_rule("REVERSE_V2")
+def _reverse(g: TfliteBuilder, op: TfliteOperator) -> None:
+    rank = len(g.tensors[op.inputs[0]].shape)
+    turned = {_axis(op, axis, rank) for axis in g.integers(op.inputs[1])}
+    index = tuple((None, None, -1) if axis in turned else _WHOLE for axis in range(rank))
+    g.emit(ops.Slice(index), op.inputs[:1], op.outputs, op.label)
+
+
+@_rule("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND")
+def _space_and_batch(g: TfliteBuilder, op: TfliteOperator) -> None:
+    """Blocks of an image as images of their own, or back: what dilated convolutions are written with."""
+    x, y = g.tensors[op.inputs[0]], g.tensors[op.outputs[0]]
+    blocks, borders = g.integers(op.inputs[1]), g.integers(op.inputs[2])
+    space = len(blocks)
+    pairs = list(zip(borders[0::2], borders[1::2], strict=True))
+    if len(x.shape) < space + 1 or len(pairs) != space or min((*blocks, *borders), default=0) < 0:
+        raise ModelError(f"{op.label}: blocks {blocks} and borders {borders} of an input {x.shape}")
+    rest = x.shape[space + 1 :]
+    tensor = x.name
+    if op.label.startswith("SPACE"):
+        before = (0, *(b for b, _ in pairs), *(0 for _ in rest))
+        after = (0, *(a for _, a in pairs), *(0 for _ in rest))
+        if any(borders):
+            tensor = _between(g, op, ops.Pad(before, after), [tensor], "padded")
+        shape = g.tensors[tensor].shape
+        split = [shape[0]]
+        for n, block in zip(shape[1:], blocks, strict=False):
+            if block < 1 or n % block:
+                raise Refusal(f"blocks {blocks} of {shape}", "convert the network with fixed shapes")
+            split += [n // block, block]
+        order = (*range(2, 2 * space + 1, 2), 0, *range(1, 2 * space, 2))
+        order = (*order, *range(2 * space + 1, 2 * space + 1 + len(rest)))
+        tensor = _between(g, op, ops.Reshape((*split, *rest)), [tensor], "blocks")
+        tensor = _between(g, op, ops.Transpose(order), [tensor], "batches")
+        g.emit(ops.Reshape(y.shape), [tensor], op.outputs, op.label)
+        return
+    count = math.prod(blocks)
+    if count < 1 or x.shape[0] % count:
+        raise Refusal(f"blocks {blocks} of {x.shape}", "convert the network with fixed shapes")
+    batch, extent = x.shape[0] // count, x.shape[1 : space + 1]
+    order = (space, *(axis for i in range(space) for axis in (space + 1 + i, i)))
+    order = (*order, *range(2 * space + 1, 2 * space + 1 + len(rest)))
+    tensor = _between(g, op, ops.Reshape((*blocks, batch, *extent, *rest)), [tensor], "batches")
+    tensor = _between(g, op, ops.Transpose(order), [tensor], "blocks")
+    whole = tuple(n * block for n, block in zip(extent, blocks, strict=True))
+    tensor = _between(g, op, ops.Reshape((batch, *whole, *rest)), [tensor], "space")
+    index = (_WHOLE, *((first, n - last, 1) for n, (first, last) in zip(whole, pairs, strict=True)))
+    g.emit(ops.Slice(index), [tensor], op.outputs, op.label)
 
 
 @_rule("TRANSPOSE")

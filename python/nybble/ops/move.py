@@ -62,6 +62,19 @@ def _footprint(x: Tensor) -> npt.NDArray[np.int8]:
 Part = tuple[int | None, int | None, int] | int | None
 
 
+def runs(positions: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Positions as (first, step, count) of runs with one step each."""
+    found: list[tuple[int, int, int]] = []
+    for position in positions:
+        if found:
+            first, step, count = found[-1]
+            if count == 1 or position == first + step * count:
+                found[-1] = (first, position - first if count == 1 else step, count + 1)
+                continue
+        found.append((position, 1, 1))
+    return found
+
+
 @dataclass(frozen=True)
 class Slice(Move):
     """numpy's basic indexing, with steps of either sign; axes beyond the index stay whole."""
