@@ -138,7 +138,8 @@ def quantize(
       SNR, cosine  of the layer's output against the float network's, with all errors before it
       own SNR      against the float layer on the same integer inputs: the error that this layer adds
       cut          outputs that are clamped where the float layer's are beyond the range
-      costs        dB that the network's outputs gain where the float layer takes this one's place
+      costs        dB that the network's outputs (before a final softmax) gain where the float layer takes
+                   this one's place
       a-1 bit      dB that they change by where this layer's output has one bit less
 
     \b

@@ -33,7 +33,7 @@ class Budget:
         fits = {"bytes": sized, "weights": sized, "latency": unit in _UNITS, "points": unit is None}
         if match is None or not fits.get(kind, False):
             raise ValueError(
-                f"expected a budget such as bytes=50000, bytes=50%, latency=2ms or points=0.5, found {text!r}"
+                f"expected a budget such as bytes=50000, bytes=50%, weights=50%, latency=2ms or points=0.5, found {text!r}"
             )
         value = float(match[1])
         if kind == "latency":
