@@ -32,7 +32,7 @@ static inline uint32_t nyb_threads_for(const nyb_options *options, uint64_t ns) 
 static inline void nyb_parallel_for(const nyb_parallel *parallel, uint32_t tasks, uint64_t ns, nyb_task task,
                                     void *context) {
     if (parallel != NULL && parallel->threads > 1 && tasks > 1 && ns >= parallel->handover_ns) {
-        parallel->run(parallel->pool, tasks, task, context);
+        parallel->run(parallel->pool, tasks, ns, task, context);
         return;
     }
     for (uint32_t i = 0; i < tasks; i++) {

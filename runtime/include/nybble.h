@@ -101,14 +101,16 @@ typedef struct nyb_tensor {
     bool real; // the network that the model came from has float32 here
 } nyb_tensor;
 
-// How work is spread over threads: run(pool, tasks, task, context) calls task(context, i, thread) once
-// for each i < tasks, with thread < threads, and returns when all are done.
+// How work is spread over threads: run(pool, tasks, ns, task, context) calls task(context, i, thread) once
+// for each i < tasks, with thread < threads, and returns when all are done. ns: roughly what all of them take
+// on one thread. Whether they are worth another thread is for run to decide: to call them all with thread 0
+// is right as well.
 typedef void (*nyb_task)(void *context, uint32_t index, uint32_t thread);
 typedef struct nyb_parallel {
-    void (*run)(void *pool, uint32_t tasks, nyb_task task, void *context);
+    void (*run)(void *pool, uint32_t tasks, uint64_t ns, nyb_task task, void *context);
     void *pool;
     uint32_t threads;
-    uint32_t handover_ns; // operators that take less than this run on the calling thread; 0: none does
+    uint32_t handover_ns; // operators that take less than this are neither split nor handed to run
 } nyb_parallel;
 
 // All zero: scalar code, one thread.

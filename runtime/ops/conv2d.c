@@ -72,7 +72,7 @@ static size_t sums_bytes(const nyb_conv2d *p) {
 
 static uint64_t nanoseconds(const nyb_conv2d *p) {
     const uint64_t pixels = (uint64_t)p->batches * p->windows.out_height * p->windows.out_width;
-    return nyb_macs_ns(pixels * p->out_channels * p->matmul.weights.depth, p->matmul.gemm->needs);
+    return nyb_matmul_ns(&p->matmul, pixels, p->out_channels);
 }
 
 // Where there is more to read of weights than of the input, threads share the columns, so that each reads its

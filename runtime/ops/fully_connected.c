@@ -54,8 +54,7 @@ static size_t sums_bytes(const fully_connected_plan *p) {
 static size_t pointers_bytes(const fully_connected_plan *p) { return nyb_aligned(p->block * sizeof(void *)); }
 
 static uint64_t nanoseconds(const fully_connected_plan *p) {
-    const nyb_weights *w = &p->matmul.weights;
-    return nyb_macs_ns((uint64_t)p->rows * w->outputs * w->depth, p->matmul.gemm->needs);
+    return nyb_matmul_ns(&p->matmul, p->rows, p->matmul.weights.outputs);
 }
 
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {

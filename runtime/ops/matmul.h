@@ -41,6 +41,15 @@ static inline size_t nyb_matmul_block_bytes(const nyb_matmul *matmul) {
                                    : (bytes < NYB_BLOCK_BYTES_MAX ? bytes : NYB_BLOCK_BYTES_MAX);
 }
 
+// Nanoseconds that c[rows][outputs] takes on one thread, roughly. A kernel computes all rows of a tile;
+// to requantize an output takes vectors about as long as 16 products.
+static inline uint64_t nyb_matmul_ns(const nyb_matmul *matmul, uint64_t rows, uint64_t outputs) {
+    const uint32_t needs = matmul->gemm->needs;
+    const uint64_t computed = rows < matmul->gemm->mr ? matmul->gemm->mr : rows;
+    return nyb_macs_ns(computed * outputs * matmul->weights.depth, needs) +
+           nyb_macs_ns(16 * rows * outputs, needs & NYB_CPU_AMX ? NYB_CPU_AVX512VNNI : needs);
+}
+
 // c[rows][columns first..first+count) of one group. row_sums: space for `rows` int32, used for asymmetric
 // weights.
 typedef struct nyb_matmul_part {

@@ -37,12 +37,11 @@ void nyb_file_unmap(nyb_file *file);
 void *nyb_memory(size_t bytes);
 void nyb_memory_free(void *memory);
 
-// What is worth handing over to the threads of a pool: they have to notice, or wake up, and to fetch the
-// data.
-enum { NYB_HANDOVER_NS = 25000 };
+// What is worth handing over to threads of a pool that are awake: they have to notice, and to fetch the data.
+enum { NYB_HANDOVER_NS = 8000 };
 
 // Threads for nyb_options.parallel; the calling thread is one of them. NULL where they cannot be started.
-// Calls to one pool from several threads take turns.
+// Calls to one pool from several threads take turns, or run on their own threads alone.
 nyb_parallel *nyb_pool_create(uint32_t threads);
 void nyb_pool_destroy(nyb_parallel *pool);
 

@@ -2,7 +2,8 @@
 // Threads that share the tasks of an operator. The caller publishes a round of tasks, draws from it like
 // every worker, and waits for those that others still have in hand: a worker that sleeps through a round
 // delays nobody. Workers look out for the next round for a moment, which bridges the gaps between the
-// operators of a network, and then sleep.
+// operators of a network, and then sleep. To wake one costs the caller several microseconds, so a round is
+// shared with those that are awake, and nobody is woken before more time was missed than waking costs.
 #define _GNU_SOURCE // sched_getaffinity
 #include "platform/platform.h"
 
@@ -14,6 +15,11 @@
 enum {
     // How long a thread looks out before it sleeps.
     LOOKOUT_NS = 50000,
+    // What a worker must take over before its being woken has paid: waking it took the caller 4 to 20
+    // microseconds, and the worker reads from cold caches.
+    WAKE_NS = 25000,
+    // Where waking goes on not to pay, it is tried after every millisecond of work: at most some 2 percent.
+    PATIENCE_NS = 1000000,
     CACHE_LINE = 64
 };
 
@@ -22,6 +28,13 @@ typedef struct pool {
     pthread_t *workers;
     uint64_t lookout_ns;
     pthread_mutex_t turn; // held by the caller whose round it is
+
+    // When to wake workers; guarded by the turn. As in the problem of renting or buying skis: once as much
+    // was missed as waking costs.
+    uint64_t missed_ns;   // that rounds took which sleepers could have shared, with no gap that would have
+                          // sent them to sleep again
+    uint64_t missed_at;   // the end of the last of them
+    uint64_t patience_ns; // how much may be missed
 
     // The round. Set while no task is left; read only by who has drawn a task.
     nyb_task task;
@@ -38,6 +51,8 @@ typedef struct pool {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_cond_t done;
+    uint32_t wakes;   // how often workers were woken; guarded by the lock
+    atomic_bool paid; // a worker that was woken has since taken over more than that cost
     atomic_bool stop;
 } pool;
 
@@ -99,33 +114,58 @@ static void draw(pool *p, uint32_t thread) {
     }
 }
 
+// Whether somebody woke it; false where there was work before it slept.
+static bool sleep_until_woken(pool *p) {
+    pthread_mutex_lock(&p->lock);
+    const uint32_t wakes = p->wakes;
+    atomic_fetch_add(&p->sleeping, 1);
+    while (p->wakes == wakes && !has_work(p)) {
+        pthread_cond_wait(&p->wake, &p->lock);
+    }
+    const bool woken = p->wakes != wakes;
+    if (!woken) {
+        atomic_fetch_sub(&p->sleeping, 1);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return woken;
+}
+
 static void *work(void *argument) {
     worker *self = argument;
     pool *p = self->pool;
     const uint32_t thread = self->thread;
+    uint64_t owed = 0; // nanoseconds of work until its being woken has paid
     free(self);
     while (!atomic_load(&p->stop)) {
+        const uint64_t start = owed > 0 ? nyb_clock_ns() : 0;
         draw(p, thread);
-        if (look_out(p, has_work)) {
-            continue;
+        if (owed > 0) {
+            const uint64_t worked = nyb_clock_ns() - start;
+            owed = worked < owed ? owed - worked : 0;
+            if (owed == 0) {
+                atomic_store(&p->paid, true);
+            }
         }
-        pthread_mutex_lock(&p->lock);
-        atomic_fetch_add(&p->sleeping, 1);
-        while (!has_work(p)) {
-            pthread_cond_wait(&p->wake, &p->lock);
+        if (!look_out(p, has_work)) {
+            owed = sleep_until_woken(p) ? WAKE_NS : owed;
         }
-        atomic_fetch_sub(&p->sleeping, 1);
-        pthread_mutex_unlock(&p->lock);
     }
     return NULL;
 }
 
+// Wakes all, who count as awake from now on, and draws the lesson of the last time.
 static void wake_workers(pool *p) {
-    if (atomic_load(&p->sleeping) > 0) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->lock);
+    if (atomic_exchange(&p->paid, false)) {
+        p->patience_ns = p->patience_ns / 2 > WAKE_NS ? p->patience_ns / 2 : WAKE_NS;
+    } else {
+        p->patience_ns = p->patience_ns < PATIENCE_NS / 2 ? p->patience_ns * 2 : PATIENCE_NS;
     }
+    p->missed_ns = 0;
+    pthread_mutex_lock(&p->lock);
+    p->wakes++;
+    atomic_store(&p->sleeping, 0);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
 }
 
 static void wait_for_others(pool *p) {
@@ -141,19 +181,57 @@ static void wait_for_others(pool *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
-static void run(void *context, uint32_t tasks, nyb_task task, void *task_context) {
-    pool *p = context;
-    pthread_mutex_lock(&p->turn);
+static void run_alone(uint32_t tasks, nyb_task task, void *context) {
+    for (uint32_t i = 0; i < tasks; i++) {
+        task(context, i, 0);
+    }
+}
+
+// Whether somebody sleeps who would find a task.
+static bool misses_sleepers(pool *p, uint32_t tasks) {
+    const uint32_t sleeping = atomic_load(&p->sleeping);
+    return sleeping > 0 && tasks > p->interface.threads - sleeping;
+}
+
+static void run_shared(pool *p, uint32_t tasks, nyb_task task, void *context, bool wake) {
     p->task = task;
-    p->context = task_context;
+    p->context = context;
     p->tasks = tasks;
     atomic_store(&p->front, 0);
     atomic_store(&p->back, 0);
     atomic_store(&p->unfinished, tasks);
     atomic_store(&p->left, tasks);
-    wake_workers(p);
+    // Looked for once more: who fell asleep since cannot have seen these tasks.
+    if (wake && misses_sleepers(p, tasks)) {
+        wake_workers(p);
+    }
     draw(p, 0);
     wait_for_others(p);
+}
+
+static void run(void *context, uint32_t tasks, uint64_t ns, nyb_task task, void *task_context) {
+    pool *p = context;
+    if (ns >= WAKE_NS) {
+        pthread_mutex_lock(&p->turn);
+    } else if (pthread_mutex_trylock(&p->turn) != 0) {
+        run_alone(tasks, task, task_context);
+        return;
+    }
+    const bool missed = misses_sleepers(p, tasks);
+    const uint64_t start = missed ? nyb_clock_ns() : 0;
+    if (missed && start - p->missed_at >= p->lookout_ns) {
+        p->missed_ns = 0;
+    }
+    const bool wake = ns + (missed ? p->missed_ns : 0) >= p->patience_ns;
+    if (tasks > 1 && (wake || atomic_load(&p->sleeping) + 1 < p->interface.threads)) {
+        run_shared(p, tasks, task, task_context, wake);
+    } else {
+        run_alone(tasks, task, task_context);
+    }
+    if (missed && !wake) {
+        p->missed_at = nyb_clock_ns();
+        p->missed_ns += p->missed_at - start;
+    }
     pthread_mutex_unlock(&p->turn);
 }
 
@@ -175,7 +253,10 @@ nyb_parallel *nyb_pool_create(uint32_t threads) {
     if (p == NULL) {
         return NULL;
     }
-    *p = (pool){.interface = {run, p, 1, NYB_HANDOVER_NS}, .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0};
+    *p = (pool){.interface = {run, p, 1, NYB_HANDOVER_NS},
+                .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0,
+                .patience_ns = WAKE_NS,
+                .paid = true};
     p->workers = calloc(threads, sizeof *p->workers);
     pthread_mutex_init(&p->turn, NULL);
     pthread_mutex_init(&p->lock, NULL);

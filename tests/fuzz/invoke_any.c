@@ -47,7 +47,8 @@ static uint8_t *allocate(size_t bytes) {
 }
 
 // Tasks from the last to the first, on threads in turns.
-static void run_backwards(void *pool, uint32_t tasks, nyb_task task, void *context) {
+static void run_backwards(void *pool, uint32_t tasks, uint64_t ns, nyb_task task, void *context) {
+    (void)ns;
     const uint32_t threads = *(const uint32_t *)pool;
     for (uint32_t i = tasks; i-- > 0;) {
         task(context, i, i % threads);
