@@ -21,6 +21,7 @@ from .quantize.parameters import Level, level_text
 from .quantize.recipe import Recipe
 from .quantize.samples import Data, read_samples
 from .quantize.ties import SharedScale, separate_given, shared_scales
+from .quantize.widths import separate_widths
 
 if TYPE_CHECKING:
     from .measure.compare import Comparison
@@ -105,8 +106,8 @@ class Quantized:
         return "\n".join(lines)
 
 
-def prepare(reference: Graph) -> Graph:
-    """The float graph as it is quantized: passes, and a Quantize wherever scales have to meet.
+def prepare(reference: Graph, recipe: Recipe) -> Graph:
+    """The float graph as it is quantized: passes, and a Quantize wherever scales, or 8 and 16 bits, have to meet.
 
     Raises QuantizationError where the network is quantized already.
     """
@@ -117,7 +118,7 @@ def prepare(reference: Graph) -> Graph:
         raise QuantizationError(
             f"{reference.name}: is quantized already (input {wrong[0]!r}): use nybble.convert"
         )
-    return separate_given(prepare_float(reference))
+    return separate_widths(separate_given(prepare_float(reference)), recipe)
 
 
 def quantize_to_graph(
@@ -133,7 +134,7 @@ def quantize_to_graph(
 def _with_warnings(
     reference: Graph, data: Data, recipe: Recipe, progress: Progress | None
 ) -> tuple[Graph, tuple[SharedScale, ...]]:
-    graph = prepare(reference)
+    graph = prepare(reference, recipe)
     samples, _ = read_samples(data, reference)
     ranges = observe(graph, samples, recipe)
     return quantize_graph(graph, ranges, recipe, samples, progress), shared_scales(graph, ranges)
@@ -185,7 +186,7 @@ def quantize(
         recipe,
         comparison,
         summarize(session).weight_bytes,
-        prepare(reference),
+        prepare(reference, recipe),
         data,
         data if test is None else test,
         labels,

@@ -126,7 +126,7 @@ def test_losses_and_scores_are_those_of_the_models(found: Exploration) -> None:
 def test_loss_is_of_samples_that_weights_were_not_solved_on() -> None:
     """Every other sample answered by a network that learned from the rest, the divergence by another formula."""
     exploration = explore(MODEL, CALIBRATION, levels=(2,), budget="bytes=100%", candidates=2)
-    graph = prepare(import_onnx(MODEL, name="net"))
+    graph = prepare(import_onnx(MODEL, name="net"), Recipe())
     x, _ = read_samples(CALIBRATION, graph)
     recipe = exploration.chosen.recipe
     ranges = observe(graph, x, recipe)

@@ -12,20 +12,22 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_networks import Network
 
 import nybble
 from nybble import ops
+from nybble.convert import import_model
 from nybble.graph import DType, Graph, Node, Port, Quantization, Rounding, Tensor, evaluate_outputs
 from nybble.graph import constant as constant_tensor
 from nybble.importers.onnx import import_onnx
 from nybble.measure import digits
-from nybble.quantize import Range, Recipe
+from nybble.quantize import Override, Range, Recipe
 from nybble.quantize.apply import quantize_graph
 from nybble.quantize.parameters import activation_parameters
 from nybble.quantize.recipe import has_weights
+from nybble.quantizing import prepare
 
 
 def plain(net: Network) -> str:
@@ -156,6 +158,77 @@ def test_core_equals_meaning_in_16_bits(name: str) -> None:
             assert all(np.array_equal(w, f) for w, f in zip(wanted, found, strict=True))
 
 
+#: Networks of operators that int8 and int16 both have.
+MIXED = {name: network(name) for name in ("plain", "residual", "separable", "one_dimension")}
+
+
+@given(st.sampled_from(sorted(MIXED)), st.sampled_from([16, 8, 4]), st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_core_equals_meaning_in_networks_of_8_and_16_bits(name: str, bits: int, seed: int) -> None:
+    """Any of a network's operators in 16 bits, the others in fewer."""
+    model, samples = MIXED[name]
+    random = np.random.default_rng(seed)
+    names = sorted({node.name for node in prepare(import_onnx(model), Recipe()).nodes})
+    other = int(random.choice([8, 4])) if bits == 16 else 16
+    overrides = tuple(Override(one, activations=other) for one in names if random.random() < 0.4)
+    recipe = Recipe(int(random.choice([8, 4])), bits, method="nearest", overrides=overrides)
+    result = nybble.quantize(model, samples[:4], recipe=recipe)
+    graph = result.graph
+    for node in graph.nodes:
+        written = [graph.tensors[t].dtype for t in node.outputs]
+        read = [graph.tensors[t].dtype for t in (node.inputs[:1] if has_weights(node) else node.inputs)]
+        assert isinstance(node.op, ops.Quantize) or len({*written, *read}) == 1
+    own = DType.INT16 if bits == 16 else DType.INT8
+    assert {graph.tensors[port.tensor].dtype for port in (*graph.inputs, *graph.outputs)} == {own}
+    for cpu in (nybble.cpu_levels()[0], nybble.cpu_levels()[-1]):
+        session = nybble.load(result.model, cpu=cpu)
+        shape = session.inputs[0].shape
+        for values in ((own.lowest, own.highest), np.arange(own.lowest, own.highest + 1)):
+            x = random.choice(values, shape).astype(own.numpy)
+            assert np.array_equal(session.run([x])[0], evaluate_outputs(graph, [x])[0])
+
+
+def test_constants_are_there_for_8_and_for_16_bits() -> None:
+    net = Network()
+    x, c = net.input([1, 4, 6, 6]), net.constant(net.random.normal(size=(1, 4, 6, 6)))
+    y = net.node("Mul", net.node("Add", net.conv(x, (4, 4, 1, 1)), c), c)
+    samples = np.random.default_rng(0).normal(size=(8, 4, 6, 6)).astype(np.float32)
+    override = Override(type="Add", activations=16)
+    result = nybble.quantize(net.model(y), samples, recipe=Recipe(method="nearest", overrides=(override,)))
+    assert [n.op.name for n in result.graph.nodes] == ["Conv2d", "Quantize", "Add", "Quantize", "Mul"]
+    added, multiplied = (result.graph.tensors[result.graph.nodes[i].inputs[1]] for i in (2, 4))
+    assert (added.dtype, multiplied.dtype) == (DType.INT16, DType.INT8)
+    assert added.data is not None
+    assert multiplied.data is not None
+    assert result.comparison.outputs[0].snr_db > 30
+
+
+def test_digits_with_its_first_layers_in_16_bits() -> None:
+    """The demo's network as a whole: learned weights, a table of layers, the same bytes again."""
+    samples, test = digits.calibration_digits().inputs(digits.FLOAT_SHAPE)[:40], digits.test_digits()
+    names = [node.name for node in prepare(import_model(digits.float_content()), Recipe()).nodes]
+    recipe = Recipe(4, overrides=tuple(Override(name, activations=16) for name in names[:4]), method="gptq")
+    result = nybble.quantize(
+        digits.float_content(),
+        samples,
+        recipe=recipe,
+        test=test.inputs(digits.FLOAT_SHAPE)[:100],
+        labels=test.labels[:100],
+    )
+    session = nybble.load(result.model)
+    session.verify()
+    assert session.inputs[0].dtype == session.outputs[0].dtype == np.int8
+    kinds = [t.dtype for t in result.graph.tensors.values() if t.data is None]
+    assert {DType.INT8, DType.INT16} <= set(kinds)
+    assert result.comparison.accuracies[1] > 0.95
+    report = result.layers(limit=4)
+    assert {layer.activation_bits for layer in report.layers} == {8, 16}
+    assert (
+        result.model
+        == nybble.quantize(digits.float_content(), samples, recipe=recipe, test=samples[:1]).model
+    )
+
+
 def test_operators_without_a_form_in_16_bits_are_named() -> None:
     net = Network()
     y = net.node("Resize", net.input([1, 3, 4, 4]), "", net.constant([1, 1, 2, 2]), mode="linear")
@@ -165,6 +238,12 @@ def test_operators_without_a_form_in_16_bits_are_named() -> None:
         nybble.quantize(model, samples, activations=16)
     with pytest.raises(nybble.UnsupportedError, match=r"ResizeBilinear.*\n?.*expected int8"):
         nybble.quantize(model, samples, recipe=Recipe(activations=16, method="nearest"))
+    override = Override(type="ResizeBilinear", activations=16)
+    net = Network()
+    y = net.conv(net.input([1, 3, 4, 4]), (3, 3, 1, 1))
+    y = net.conv(net.node("Resize", y, "", net.constant([1, 1, 2, 2]), mode="linear"), (3, 3, 1, 1))
+    with pytest.raises(nybble.QuantizationError, match=r"ResizeBilinear.*expected int8"):
+        nybble.quantize(net.model(y), samples, recipe=Recipe(overrides=(override,)))
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])

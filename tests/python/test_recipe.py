@@ -79,9 +79,9 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"overrides": [{"name": "a"}]},
         r"overrides\[0\]: expected weights, granularity, activations or ",
     ),
-    "mixed": (
-        {"overrides": [{"type": "Add", "activations": 16}]},
-        r"overrides\[0\]: activations: 16 bits are for all",
+    "mixed groups": (
+        {"overrides": [{"type": "Add", "activations": 16}], "group": 32},
+        "group: expected none beside activations of 16",
     ),
     "wide groups": (
         {"activations": 16, "weights": 4, "group": 32},
@@ -136,3 +136,31 @@ def test_tensors_of_one_scale_have_the_most_bits_of_any() -> None:
     assert bits[first.inputs[0]] == 8
     assert bits[first.outputs[0]] == 2
     assert bits[graph.outputs[0].tensor] == 8
+
+
+def test_bits_of_activations_in_mixed_networks() -> None:
+    """What shares a scale has 16 bits where one asks for them; inputs and outputs have the recipe's."""
+    graph = network()
+    pooled = next(n for n in graph.nodes if n.op.name == "MaxPool2d")
+    first, ends = graph.nodes[0], (graph.nodes[0].inputs[0], graph.outputs[0].tensor)
+    for own, other in ((8, 16), (4, 16), (16, 8)):
+        for name in ("*", first.name):
+            bits = Recipe(8, own, overrides=(Override(name, activations=other),)).activation_bits(graph)
+            assert [bits[end] for end in ends] == [max(own, 8)] * 2
+            assert bits[first.outputs[0]] == other
+            assert bits[pooled.inputs[0]] == bits[pooled.outputs[0]]
+        assert set(Recipe(8, own).activation_bits(graph).values()) == {own, max(own, 8)}
+
+
+def test_8_bits_in_a_network_of_16_reach_past_operators_that_pass_numbers_on() -> None:
+    graph = network()
+    pooled = next(n for n in graph.nodes if n.op.name == "MaxPool2d")
+    joined = next(n for n in graph.nodes if n.op.name == "Concat")
+    computed = tuple(
+        Override(n.name, activations=8) for n in graph.nodes if n.op.name not in ("MaxPool2d", "Concat")
+    )
+    bits = Recipe(8, 16, overrides=computed).activation_bits(graph)
+    assert bits[pooled.inputs[0]] == bits[pooled.outputs[0]] == bits[joined.outputs[0]] == 8
+    again = (*computed, Override(type="MaxPool2d", activations=16))
+    bits = Recipe(8, 16, overrides=again).activation_bits(graph)
+    assert bits[pooled.inputs[0]] == bits[pooled.outputs[0]] == bits[joined.outputs[0]] == 16

@@ -142,7 +142,7 @@ def prepare_task(
     tell: Callable[[str, int, int], None],
 ) -> tuple[Task, str]:
     """(what trials share, the hash of all of it). Ranges and float answers are taken from the results."""
-    graph = prepare(reference)
+    graph = prepare(reference, base)
     inputs, found = read_samples(data, reference)
     code = content_key(_code_digest(), _graph_key(reference))
     key = content_key(code, "ranges", base.to_dict(), _array_key(inputs))

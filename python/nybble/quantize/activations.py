@@ -20,11 +20,12 @@ _BATCH_BYTES = 16 << 20
 
 def activation_quantizations(
     graph: Graph, ranges: Mapping[str, Range], recipe: Recipe
-) -> tuple[dict[str, str], dict[str, Quantization]]:
-    """(the group of every float32 tensor by name, the quantization of every group): tensors that share a scale cover
-    all their ranges.
+) -> dict[str, tuple[DType, Quantization]]:
+    """int8 or int16, and the quantization, of every float32 tensor with a range, by name: tensors that share a scale
+    cover all their ranges.
     """
-    groups, fixed = tied(graph, recipe.wide)
+    bits = recipe.activation_bits(graph)
+    groups, fixed = tied(graph, {name for name, found in bits.items() if found == 16})
     together: dict[str, Range] = {}
     for name, group in groups.items():
         data = graph.tensors[name].data
@@ -37,11 +38,16 @@ def activation_quantizations(
         )
         if seen is not None:
             together[group] = together[group].union(seen) if group in together else seen
-    levels = {groups[name]: found for name, found in recipe.activation_bits(graph).items()}
-    return groups, {
+    levels = {groups[name]: found for name, found in bits.items()}
+    parameters = {
         group: activation_parameters(seen, levels[group], recipe.symmetric)
         for group, seen in together.items()
     } | fixed
+    return {
+        name: (DType.INT16 if bits[name] == 16 else DType.INT8, parameters[group])
+        for name, group in groups.items()
+        if group in parameters
+    }
 
 
 def rounding_loss(
@@ -50,13 +56,12 @@ def rounding_loss(
     """The squared error of the outputs, before a final Softmax, where every activation of the float network is rounded
     to its integers and the weights are not. samples: per input float32 [N, *shape].
     """
-    groups, parameters = activation_quantizations(graph, ranges, recipe)
-    dtype = DType.INT16 if recipe.wide else DType.INT8
+    parameters = activation_quantizations(graph, ranges, recipe)
 
     def rounded(name: str, array: Array) -> Array:
-        found = parameters.get(groups.get(name, ""))
-        if found is None:
+        if name not in parameters:
             return array
+        dtype, found = parameters[name]
         steps = quantized(array, found, dtype).astype(np.float64) - found.single_zero_point
         return np.asarray(steps * found.single_scale, np.float32)
 

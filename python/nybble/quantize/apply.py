@@ -70,7 +70,7 @@ def quantize_graph(
 ) -> Graph:
     """The integer graph of a float one.
 
-    graph: prepared (passes.prepare_float, ties.separate_given). ranges: of every activation
+    graph: prepared (passes.prepare_float, ties.separate_given, widths.separate_widths). ranges: of every activation
     (observe). Activations become int8, 4 or 2 bits of one, or int16, with one scale and zero point each, operators that
     cannot rescale sharing theirs; weights by the recipe's method, with one scale per output channel or layer; biases int32.
     Inputs and outputs stay float32 to the user. samples: per input float32 [N, *shape], for methods that look at the
@@ -106,19 +106,18 @@ def quantize_levels(
     levels, granularities = recipe.levels(graph), recipe.granularities(graph)
     lowered: dict[tuple[str, Level], LoweredLayer] = {}
     method = METHODS[recipe.method]
-    groups, parameters = activation_quantizations(graph, ranges, recipe)
+    parameters = activation_quantizations(graph, ranges, recipe)
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}
-    dtype = DType.INT16 if recipe.wide else DType.INT8
     for name, tensor in graph.tensors.items():
-        if name in groups and name not in weights_and_biases:
-            tensors[name] = _as_integers(tensor, parameters[groups[name]], dtype)
+        if tensor.dtype is DType.FLOAT32 and name not in weights_and_biases:
+            tensors[name] = _as_integers(tensor, *parameters[name])
         else:
             tensors[name] = tensor
     walk = _walk(graph, samples, tensors, method.curvature) if method.moments and samples else None
     nodes = []
     for done, node in enumerate(graph.nodes):
-        new = replace(node, op=own_rounding(node.op, recipe.wide))
+        new = replace(node, op=own_rounding(node.op, tensors[node.outputs[0]].dtype is DType.INT16))
         if has_weights(node):
             weights, bias = _constants(graph, node)
             problem = LayerProblem.of_weights(weights, bias)
@@ -204,7 +203,7 @@ def _constants(graph: Graph, node: Node) -> tuple[Float64, Float64]:
     return weights, bias.reshape(weights.shape[:2])
 
 
-def _as_integers(tensor: Tensor, quantization: Quantization, dtype: DType) -> Tensor:
+def _as_integers(tensor: Tensor, dtype: DType, quantization: Quantization) -> Tensor:
     data = None if tensor.data is None else quantized(tensor.data, quantization, dtype)
     return replace(tensor, dtype=dtype, quantization=quantization, data=data)
 

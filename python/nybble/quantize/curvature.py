@@ -176,6 +176,7 @@ _BACKWARD: Mapping[type, Callable[[Graph, Node, Mapping[str, Array], Array], lis
     ops.Conv2d: _convolution,
     ops.DepthwiseConv2d: _convolution,
     ops.Add: _sum,
+    ops.Quantize: _sum,
     ops.Mean: _mean,
     ops.Reshape: _reshape,
 }

@@ -39,7 +39,8 @@ def chosen(graph: Graph, samples: Sequence[Array], recipe: Recipe) -> str:
     those of the other half. The first where there is one sample, and for 16 bits.
     """
     some = [array[:: -(-len(array) // SAMPLES)] for array in samples]
-    if recipe.calibration is not None or recipe.wide or len(some[0]) < 2:
+    wide = set(recipe.activation_bits(graph).values()) == {16}
+    if recipe.calibration is not None or wide or len(some[0]) < 2:
         return CHOICES[0]
     losses = []
     for row in CHOICES:
@@ -66,5 +67,6 @@ def _observed(graph: Graph, samples: Sequence[Array], recipe: Recipe, whole: str
             if not np.all(np.isfinite(array)):
                 raise QuantizationError(f"{graph.name}: {name!r} is not finite on one of the samples")
             watched[name].update(array)
-    symmetric = recipe.symmetric or recipe.wide
-    return {name: one.range(bits[name], symmetric) for name, one in watched.items()}
+    return {
+        name: one.range(bits[name], recipe.symmetric or bits[name] == 16) for name, one in watched.items()
+    }

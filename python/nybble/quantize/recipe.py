@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..graph import Graph, Node
+from ..ops import Quantize
 from ..passes.fold_affine import OUTPUT_AXIS
 from .calibration import CALIBRATIONS
 from .methods import METHODS
 from .parameters import WEIGHT_TYPES, Level
-from .ties import given, tied
+from .ties import KEEP_SCALE, given, tied
 
 WEIGHT_LEVELS = tuple(WEIGHT_TYPES)
 ACTIVATION_BITS = (16, 8, 4, 2)
@@ -68,8 +70,9 @@ class Recipe:
     kernels with 16-bit sums.
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
-    what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits. 16 bits are for all of a network,
-    inputs and outputs too, always symmetric, and without group.
+    what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits. 16 bits are always symmetric, and
+    without group; an operator that writes them reads them too. Inputs and outputs have 16 bits where ``activations`` is
+    16, whatever overrides say of single operators; a Quantize goes between operators of 8 and of 16 bits (widths.py).
 
     Raises ValueError for values that are not allowed.
     """
@@ -110,20 +113,15 @@ class Recipe:
         _check_one_of("method", self.method, METHODS)
         if not isinstance(self.pair_safe, bool):
             raise ValueError(f"pair_safe: expected true or false, found {self.pair_safe!r}")
-        if self.wide and self.group is not None:
-            raise ValueError(f"group: expected none beside activations of 16 bits, found {self.group!r}")
         for i, one in enumerate(self.overrides):
             _check_override(f"overrides[{i}]", one)
-            if one.activations is not None and (one.activations == 16) != self.wide:
-                raise ValueError(
-                    f"overrides[{i}]: activations: 16 bits are for all of a network, found {one.activations} beside "
-                    f"{self.activations}"
-                )
+        if self.wide and self.group is not None:
+            raise ValueError(f"group: expected none beside activations of 16 bits, found {self.group!r}")
 
     @property
     def wide(self) -> bool:
-        """Whether activations are int16."""
-        return self.activations == 16
+        """Whether activations are int16, or may be where an override says so."""
+        return 16 in (self.activations, *(one.activations for one in self.overrides))
 
     def levels(self, graph: Graph) -> dict[str, Level]:
         """What every layer's weights are, by its output tensor. ValueError where ``layers`` or an override names no such
@@ -150,27 +148,45 @@ class Recipe:
         return result | self._overridden(weighted, lambda one: one.granularity)
 
     def activation_bits(self, graph: Graph) -> dict[str, int]:
-        """Bits of every float32 tensor's integers, by name; tensors that share a scale have the most of any's."""
+        """Bits of every float32 tensor's integers, by name; tensors that share a scale have the most bits of any's."""
         chosen = self._overridden(graph.nodes, lambda one: one.activations)
         groups, fixed = tied(graph)
-        if self.wide:
-            return dict.fromkeys(groups, 16)
-        most = dict.fromkeys(groups.values(), 0)
-        written = graph.producers()
+        written, readers = graph.producers(), graph.consumers()
+        whole = max(self.activations, 8)
+        sizes = Counter(groups.values())
+        most = dict.fromkeys(sizes, 0)
         for name, group in groups.items():
-            if name in written:
+            op = written[name].op if name in written else None
+            # A Quantize whose output shares no scale is there for its readers (widths.py).
+            if op is None or (sizes[group] == 1 and isinstance(op, Quantize)):
+                continue
+            # Fewer bits than 16 reach past operators that only pass numbers on.
+            passes = self.activations == 16 and isinstance(op, (*KEEP_SCALE, Quantize))
+            if not passes or name in chosen:
                 most[group] = max(most[group], chosen.get(name, self.activations))
+        most |= {group: self.activations for group, bits in most.items() if not bits and sizes[group] > 1}
+        for group in fixed:
+            most[group] = max(most[group], 8)
         ends = [port.tensor for port in (*graph.inputs, *graph.outputs)]
         # What a final softmax reads are the network's scores.
         final = [written[name] for name in ends if name in written]
         ends += [name for node in final if given(node.op) is not None for name in node.inputs]
-        whole = {groups[name] for name in ends if name in groups} | fixed.keys()
-        return {name: 8 if group in whole else most[group] or 8 for name, group in groups.items()}
+        most |= {groups[name]: whole for name in ends if name in groups}
+
+        def wide(node: Node) -> bool:
+            return most.get(groups.get(node.outputs[0], ""), self.activations) == 16
+
+        def read(name: str) -> int:
+            by = [wide(node) for node in readers.get(name, ())]
+            return (16 if all(by) else 8) if by else whole
+
+        return {name: most[group] or read(name) for name, group in groups.items()}
 
     def calibrations(self, graph: Graph, whole: str = "minmax") -> dict[str, str]:
-        """The calibration of every float32 tensor, by name. whole: of 8 and more bits, where the recipe leaves it open."""
+        """The calibration of every float32 tensor, by name. whole: of 8 bits, where the recipe leaves it open."""
         chosen = self._overridden(graph.nodes, lambda one: one.calibration)
-        standard = {name: whole if bits >= 8 else "mse" for name, bits in self.activation_bits(graph).items()}
+        rows = {16: "minmax", 8: whole}
+        standard = {name: rows.get(bits, "mse") for name, bits in self.activation_bits(graph).items()}
         return {name: chosen.get(name, self.calibration or row) for name, row in standard.items()}
 
     def _overridden(self, nodes: Sequence[Node], key: Callable[[Override], T | None]) -> dict[str, T]:

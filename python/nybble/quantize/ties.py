@@ -9,7 +9,7 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from .. import ops
@@ -27,6 +27,8 @@ _ONE_INPUT = (
     ops.ResizeBilinear,
 )
 _SEVERAL_INPUTS = (ops.Concat, ops.Pack, ops.Maximum, ops.Minimum)
+#: Operators that cannot rescale: what they write has the scale of what they read.
+KEEP_SCALE = (*_ONE_INPUT, *_SEVERAL_INPUTS)
 
 
 def given(op: Operator, wide: bool = False) -> Quantization | None:
@@ -41,11 +43,11 @@ def given(op: Operator, wide: bool = False) -> Quantization | None:
     return None
 
 
-def _given_tensors(graph: Graph, wide: bool = False) -> dict[str, Quantization]:
-    """Tensors that hold nothing but the values of one operator with a given quantization."""
+def _given_tensors(graph: Graph, wide: Collection[str]) -> dict[str, Quantization]:
+    """Tensors that hold nothing but the values of one operator with a given quantization. wide: those in int16."""
     found: dict[str, Quantization] = {}
     for node in graph.nodes:
-        quantization = given(node.op, wide)
+        quantization = given(node.op, node.outputs[0] in wide)
         if isinstance(node.op, _ONE_INPUT):
             quantization = found.get(node.inputs[0])
         elif isinstance(node.op, _SEVERAL_INPUTS):
@@ -58,7 +60,7 @@ def _given_tensors(graph: Graph, wide: bool = False) -> dict[str, Quantization]:
 
 def separate_given(graph: Graph) -> Graph:
     """Put a Quantize wherever a tensor of a given scale meets others."""
-    found = _given_tensors(graph)
+    found = _given_tensors(graph, ())
     tensors = dict(graph.tensors)
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -121,9 +123,9 @@ def shared_scales(graph: Graph, ranges: Mapping[str, Range]) -> tuple[SharedScal
     return tuple(found)
 
 
-def tied(graph: Graph, wide: bool = False) -> tuple[dict[str, str], dict[str, Quantization]]:
+def tied(graph: Graph, wide: Collection[str] = ()) -> tuple[dict[str, str], dict[str, Quantization]]:
     """(for every float32 tensor the name of its group, the quantizations of groups that have a
-    given one). wide: in int16.
+    given one). wide: tensors in int16.
     """
     leader = {name: name for name, tensor in graph.tensors.items() if tensor.dtype is DType.FLOAT32}
 
@@ -133,7 +135,7 @@ def tied(graph: Graph, wide: bool = False) -> tuple[dict[str, str], dict[str, Qu
         return name
 
     for node in graph.nodes:
-        if isinstance(node.op, (*_ONE_INPUT, *_SEVERAL_INPUTS)):
+        if isinstance(node.op, KEEP_SCALE):
             members = [name for name in (*node.inputs, *node.outputs) if name in leader]
             for name in members[1:]:
                 leader[find(name)] = find(members[0])
