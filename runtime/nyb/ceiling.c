@@ -21,7 +21,8 @@ typedef struct layer {
 } layer;
 
 ceiling ceiling_measure(uint32_t cpu, uint32_t bits) {
-    const nyb_gemm_variant *gemm = nyb_gemm_pick(cpu, 1, bits, NR, KR, false, NYB_PAIRS_ANY);
+    const nyb_gemm_layer wanted = {.bytes = 1, .bits = bits, .nr = NR, .kr = KR, .pairs = NYB_PAIRS_ANY};
+    const nyb_gemm_variant *gemm = nyb_gemm_pick(cpu, &wanted);
     layer *l = nyb_memory(sizeof *l);
     ceiling result = {NULL, 0};
     if (gemm == NULL || l == NULL) {

@@ -23,7 +23,16 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
     if (w->multiplier_low != NULL && (type != NYB_INT16 || matmul->output.nudge != 0)) {
         return nyb_node_fail(node, why, "longer multipliers beside int16, rounded once", NYB_INT16, type);
     }
-    matmul->gemm = nyb_gemm_pick(cpu, matmul->bytes, w->bits, w->nr, w->kr, w->scale_group != 0, w->pairs);
+    const nyb_gemm_layer layer = {
+        .bytes = matmul->bytes,
+        .bits = w->bits,
+        .nr = w->nr,
+        .kr = w->kr,
+        .scale_groups = w->scale_group != 0,
+        .pairs = w->pairs,
+        .narrow = w->bound <= INT32_MAX && w->multiplier_low == NULL,
+    };
+    matmul->gemm = nyb_gemm_pick(cpu, &layer);
     if (matmul->gemm == NULL) {
         return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
                         "weights: a layout with a gemm in this build", 0, (int64_t)w->nr * 100 + w->kr);
@@ -103,7 +112,6 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .rows = part->rows.count,
         .columns = part->count,
         .depth = w->depth,
-        .narrow = w->bound <= INT32_MAX,
         .output = matmul->output,
         .c = part->c,
         .c_stride = part->c_stride,

@@ -195,7 +195,8 @@ static void winograd_reads_beyond_x(const nyb_winograd_args *args) {
     }
 }
 
-#define GEMM(function) {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, NYB_PAIRS_ANY, function, false, NULL}
+#define GEMM(function)                                                                                       \
+    {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, NYB_PAIRS_ANY, false, function, false, NULL}
 #define DEPTHWISE(function) {#function, 0, function}
 // The subtraction of lookup_avx2.c without its saturation: an index of 127 comes round again.
 static void lookup_wraps(const nyb_lookup_args *args) {
@@ -387,7 +388,8 @@ static uint32_t test_winograd(uint64_t seed, uint32_t *tests) {
 }
 
 static uint32_t test_wide(uint64_t seed, uint32_t *tests) {
-    nyb_gemm_variant gemm = *nyb_gemm_pick(0, 2, 8, 8, 4, false, NYB_PAIRS_ANY);
+    const nyb_gemm_layer layer = {.bytes = 2, .bits = 8, .nr = 8, .kr = 4, .pairs = NYB_PAIRS_ANY};
+    nyb_gemm_variant gemm = *nyb_gemm_pick(0, &layer);
     nyb_depthwise_variant depthwise = *nyb_depthwise_pick(0, 2);
     gemm.run = gemm16_forgets_k;
     uint32_t failed = expect(&check_gemm16, &gemm, "gemm16_forgets_k", CHECK_DIFFERS, seed);

@@ -46,8 +46,10 @@ static uint32_t bits_of(uint64_t x) {
 }
 
 // Constants as the compiler proves them: products of a bound and its multiplier within 2^62, results within
-// int32. magnitudes: of each channel, the sum of the magnitudes of its weights.
-static constants draw_constants(check *c, uint32_t channels, const uint64_t *magnitudes, check_place place) {
+// int32. magnitudes: of each channel, the sum of the magnitudes of its weights. narrow: biases leave the sums
+// within 32 bits, as such weights do.
+static constants draw_constants(check *c, uint32_t channels, const uint64_t *magnitudes, bool narrow,
+                                check_place place) {
     const size_t bytes = (size_t)(channels + NR - 1) / NR * NR * sizeof(int32_t);
     constants k = {
         .bias = check_memory_place(&memory_bias, bytes, place),
@@ -60,7 +62,10 @@ static constants draw_constants(check *c, uint32_t channels, const uint64_t *mag
     check_fill(c, k.shift, bytes);
     const uint32_t most = check_below(c, 2) ? 31 : 15;
     for (uint32_t j = 0; j < channels; j++) {
-        const int32_t reach = check_below(c, 8) == 0 ? INT32_MAX : 1 << 24;
+        int32_t reach = check_below(c, 8) == 0 ? INT32_MAX : 1 << 24;
+        if (narrow && INT32_MAX - (magnitudes[j] << 15) < (uint64_t)reach) {
+            reach = (int32_t)(INT32_MAX - (magnitudes[j] << 15));
+        }
         k.bias[j] = check_between(c, -reach, reach);
         const uint64_t size = (uint64_t)(k.bias[j] < 0 ? -(int64_t)k.bias[j] : k.bias[j]);
         const uint64_t bound = (magnitudes[j] << 15) + size;
@@ -82,8 +87,9 @@ static constants draw_constants(check *c, uint32_t channels, const uint64_t *mag
     return k;
 }
 
-// Weights of `bits` bits, and for each channel the sum of their magnitudes.
-static const int32_t *draw_weights(check *c, uint32_t channels, uint32_t depth, uint32_t bits,
+// Weights of `bits` bits, and for each channel the sum of their magnitudes. narrow: weights beyond which
+// sums might pass 32 bits are 0.
+static const int32_t *draw_weights(check *c, uint32_t channels, uint32_t depth, uint32_t bits, bool narrow,
                                    uint64_t *magnitudes) {
     const int32_t half = INT32_C(1) << (bits - 1);
     const size_t count = (size_t)channels * depth;
@@ -92,8 +98,10 @@ static const int32_t *draw_weights(check *c, uint32_t channels, uint32_t depth, 
     for (uint32_t j = 0; j < channels; j++) {
         magnitudes[j] = 0;
         for (uint32_t k = 0; k < depth; k++) {
-            const int32_t w = plain[(size_t)j * depth + k];
-            magnitudes[j] += (uint64_t)(w < 0 ? -w : w);
+            int32_t *w = &plain[(size_t)j * depth + k];
+            const uint64_t magnitude = (uint64_t)(*w < 0 ? -*w : *w);
+            *w = narrow && magnitudes[j] + magnitude > INT32_MAX >> 15 ? 0 : *w;
+            magnitudes[j] += *w != 0 ? magnitude : 0;
         }
     }
     return plain;
@@ -147,8 +155,8 @@ static bool gemm_shape(check *c, const nyb_gemm_variant *row, uint32_t rows, uin
         a[i] = (const uint8_t *)(x + i * stride);
     }
     uint64_t magnitudes[COLUMNS_MAX];
-    const int32_t *plain = draw_weights(c, columns, depth, row->weight_bits, magnitudes);
-    const constants k = draw_constants(c, columns, magnitudes, place);
+    const int32_t *plain = draw_weights(c, columns, depth, row->weight_bits, row->narrow, magnitudes);
+    const constants k = draw_constants(c, columns, magnitudes, row->narrow, place);
     const size_t c_stride = columns + check_below(c, 2) * check_below(c, 20);
     check_target target;
     check_target_place(c, &target, rows > 0 ? ((rows - 1) * c_stride + columns) * sizeof(int16_t) : 0, place);
@@ -165,7 +173,6 @@ static bool gemm_shape(check *c, const nyb_gemm_variant *row, uint32_t rows, uin
                  .rows = rows,
                  .columns = columns,
                  .depth = depth,
-                 .narrow = k.narrow,
                  .output = k.output,
                  .c = target.c,
                  .c_stride = c_stride * sizeof(int16_t)},
@@ -215,7 +222,6 @@ static void gemm_bench(check *c, const void *record) {
         const uint32_t *s = shapes[i];
         gemm_case g;
         gemm_shape(c, record, s[0], s[1], s[2], CHECK_GUARD_BEFORE, &g);
-        g.args.narrow = true; // as with weights of usual size; the results do not matter here
         printf("    %4u x %4u x %4u %8.2f GMAC/s\n", s[0], s[1], s[2],
                check_speed((uint64_t)s[0] * s[1] * s[2], gemm_once, &g));
     }
@@ -245,8 +251,8 @@ static bool depthwise_check(check *c, const nyb_depthwise_variant *row, const de
     const uint32_t taps = s->height * s->width;
     const int16_t *x = draw_activations(c, (in_lines - 1) * line + in_pixels * s->channels, place);
     uint64_t magnitudes[COLUMNS_MAX];
-    const int32_t *plain = draw_weights(c, s->channels, taps, 8, magnitudes);
-    const constants k = draw_constants(c, s->channels, magnitudes, place);
+    const int32_t *plain = draw_weights(c, s->channels, taps, 8, false, magnitudes);
+    const constants k = draw_constants(c, s->channels, magnitudes, false, place);
     const size_t c_pixel = s->channels + check_below(c, 2) * check_below(c, 20);
     check_target target;
     check_target_place(c, &target, ((s->lines * s->pixels - 1) * c_pixel + s->channels) * sizeof(int16_t),

@@ -141,6 +141,23 @@ def test_products_of_doubles_are_rounded_once() -> None:
     assert_core_equals_meaning(op, [x, w], y, [array])
 
 
+def test_sums_beyond_32_bits() -> None:
+    values = np.full((9, 1100), 127, np.int8)
+    w = Tensor("w", DType.INT8, values.shape, Quantization((0.01,) * 9, (0,) * 9, 0), values)
+    x, y = wide("x", (7, 1100)), wide("y", (7, 9), 2.0)
+    assert_core_equals_meaning(ops.FullyConnected(False), [x, w], y, [np.full(x.shape, 32767, np.int16)])
+
+
+def test_multipliers_beyond_31_bits() -> None:
+    # One half and 2**-37: of odd sums, what the first 31 bits do not tell decides.
+    values = np.ones((9, 1), np.int8)
+    scales = (0.5 - 2.0**-13 + 2.0**-25,) * 9
+    w = Tensor("w", DType.INT8, values.shape, Quantization(scales, (0,) * 9, 0), values)
+    x, y = wide("x", (64, 1), 1 + 2.0**-12), wide("y", (64, 9), 1.0)
+    array = np.arange(-127, 1, 2).astype(np.int16).reshape(x.shape)
+    assert_core_equals_meaning(ops.FullyConnected(real_rounding=True), [x, w], y, [array])
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_elementwise_core_equals_meaning(data: st.DataObject) -> None:

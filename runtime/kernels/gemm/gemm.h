@@ -26,7 +26,7 @@
 //
 // The variants for 16-bit activations (variants16.inc) take int16 as they are in a tensor and write int16,
 // both aligned to 2 bytes; weights and constants are the same, without row_bias and factors. Sums are of 64
-// bits; `narrow` says that all fit 32.
+// bits.
 // multiplier_low: one int32 per column, 31 more bits behind the multiplier's, the nudge being 0; or NULL.
 #ifndef NYB_KERNELS_GEMM_H
 #define NYB_KERNELS_GEMM_H
@@ -56,11 +56,10 @@ typedef struct nyb_gemm_args {
     const int32_t *row_bias;
     const int8_t *factors;
     uint32_t scale_group;
+    nyb_requantize output;
     uint32_t rows;
     uint32_t columns;
     uint32_t depth;
-    bool narrow;
-    nyb_requantize output;
     int8_t *c;
     size_t c_stride;
 } nyb_gemm_args;
@@ -86,6 +85,7 @@ typedef struct nyb_gemm_variant {
     const nyb_form *form;
     bool scale_groups; // takes scale_group > 0
     uint32_t pairs;    // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
+    bool narrow;       // of 16-bit activations: only without multiplier_low, where all sums fit 32 bits
     nyb_gemm_fn run;
     bool tiled;                  // takes tiles of rows, and prepares weights in each call: wants many rows
     nyb_gemm_prepack_fn prepack; // NULL: none
@@ -96,19 +96,31 @@ typedef struct nyb_gemm_variant {
 #define NYB_GEMM_TILED(name, ...)                                                                            \
     void nyb_gemm_##name(const nyb_gemm_args *args);                                                         \
     uint64_t nyb_gemm_##name##_prepack(const nyb_gemm_args *args, void *to);
+#define NYB_GEMM_NARROW(name, ...) void nyb_gemm_##name(const nyb_gemm_args *args);
 #include "kernels/gemm/variants.inc"
 #include "kernels/gemm/variants16.inc"
 #undef NYB_GEMM
 #undef NYB_GEMM_TILED
+#undef NYB_GEMM_NARROW
 
 // All variants of this build for activations of 8 and of 16 bits, best first for each number of bits, ended
 // by a row without a name.
 extern const nyb_gemm_variant nyb_gemm_variants[];
 extern const nyb_gemm_variant nyb_gemm16_variants[];
 
-// The best variant for activations of so many bytes (1 or 2), weights of this layout, and with pairs of at
-// most `pairs`, on a CPU with these features; NULL where there is none.
-const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, uint32_t bytes, uint32_t bits, uint32_t nr, uint32_t kr,
-                                      bool scale_groups, uint32_t pairs);
+// What a variant must take: activations of so many bytes (1 or 2), weights of this layout with pairs of at
+// most `pairs`.
+typedef struct nyb_gemm_layer {
+    uint32_t bytes;
+    uint32_t bits;
+    uint32_t nr;
+    uint32_t kr;
+    bool scale_groups;
+    uint32_t pairs;
+    bool narrow; // all sums fit 32 bits, and there is no multiplier_low
+} nyb_gemm_layer;
+
+// The best variant for this layer on a CPU with these features; NULL where there is none.
+const nyb_gemm_variant *nyb_gemm_pick(uint32_t cpu, const nyb_gemm_layer *layer);
 
 #endif

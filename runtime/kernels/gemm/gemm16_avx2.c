@@ -71,15 +71,6 @@ NYB_INLINE void gemm(const nyb_gemm_args *args, const uint32_t bits) {
     }
 }
 
-// Where sums may pass 32 bits, or multipliers have more than 31, the portable one takes over.
-#define NYB_GEMM16(bits)                                                                                     \
-    void nyb_gemm_x16w##bits##_avx2(const nyb_gemm_args *args) {                                             \
-        if (args->narrow && args->multiplier_low == NULL) {                                                  \
-            gemm(args, bits);                                                                                \
-        } else {                                                                                             \
-            nyb_gemm_x16w##bits##_scalar(args);                                                              \
-        }                                                                                                    \
-    }
-NYB_GEMM16(8)
-NYB_GEMM16(4)
-NYB_GEMM16(2)
+void nyb_gemm_x16w8_avx2(const nyb_gemm_args *args) { gemm(args, 8); }
+void nyb_gemm_x16w4_avx2(const nyb_gemm_args *args) { gemm(args, 4); }
+void nyb_gemm_x16w2_avx2(const nyb_gemm_args *args) { gemm(args, 2); }
