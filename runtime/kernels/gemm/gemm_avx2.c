@@ -156,46 +156,20 @@ NYB_INLINE void tile_narrow(const nyb_gemm_args *args, const nyb_strip *strip, c
     }
 }
 
-NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile_narrow(args, strip, a, sums, rows, panels, 4);
-}
-
-NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile_narrow(args, strip, a, sums, rows, panels, 2);
-}
+NYB_TILE_OF_BITS(tile_narrow, 4)
+NYB_TILE_OF_BITS(tile_narrow, 2)
 
 NYB_TILES(tile_w8, 2, 1, 2)
 NYB_TILES(tile_w8, 4, 1, 2)
 NYB_TILES(tile_w8, 6, 1, 2)
-NYB_TILE(row_w8, 1, 1)
-NYB_TILE(row_w8, 1, 2)
-NYB_TILE(row_w8, 1, 4)
-NYB_TILE(tile_pairs, 2, 1)
-NYB_TILE(tile_pairs, 4, 1)
-NYB_TILE(tile_pairs, 6, 1)
-NYB_TILE(tile_pairs, 8, 1)
-NYB_TILE(tile_pairs, 2, 2)
-NYB_TILE(tile_pairs, 4, 2)
-NYB_TILE(tile_pairs, 6, 2)
-NYB_TILE(tile_pairs, 1, 1)
-NYB_TILE(tile_pairs, 1, 2)
-NYB_TILE(tile_pairs, 1, 4)
-NYB_TILE(tile_w4, 2, 1)
-NYB_TILE(tile_w4, 4, 1)
-NYB_TILE(tile_w4, 6, 1)
-NYB_TILE(tile_w4, 8, 1)
-NYB_TILE(tile_w4, 1, 1)
-NYB_TILE(tile_w4, 1, 2)
-NYB_TILE(tile_w4, 1, 4)
-NYB_TILE(tile_w2, 2, 1)
-NYB_TILE(tile_w2, 4, 1)
-NYB_TILE(tile_w2, 6, 1)
-NYB_TILE(tile_w2, 8, 1)
-NYB_TILE(tile_w2, 1, 1)
-NYB_TILE(tile_w2, 1, 2)
-NYB_TILE(tile_w2, 1, 4)
+NYB_ROW_TILES(row_w8)
+NYB_TILES_8(tile_pairs, 1)
+NYB_TILES_6(tile_pairs, 2)
+NYB_ROW_TILES(tile_pairs)
+NYB_TILES_8(tile_narrow_w4, 1)
+NYB_ROW_TILES(tile_narrow_w4)
+NYB_TILES_8(tile_narrow_w2, 1)
+NYB_ROW_TILES(tile_narrow_w2)
 
 void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
     static const nyb_x86_gemm gemm = {.bits = 8,
@@ -203,39 +177,27 @@ void nyb_gemm_w8_avx2(const nyb_gemm_args *args) {
                                       .pairs = true,
                                       .panels = 1,
                                       .rows = {6},
-                                      .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}},
-                                      .row = {row_w8_1x1, row_w8_1x2, row_w8_1x4}};
+                                      .tile = {NYB_TABLE_6(tile_w8, 1)},
+                                      .row = NYB_ROW_TABLE(row_w8)};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w8_avx2_pairs(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {
-        .bits = 8,
-        .shifted = true,
-        .panels = 2,
-        .rows = {8, 6},
-        .tile = {{tile_pairs_2x1, tile_pairs_4x1, tile_pairs_6x1, tile_pairs_8x1},
-                 {tile_pairs_2x2, tile_pairs_4x2, tile_pairs_6x2}},
-        .row = {tile_pairs_1x1, tile_pairs_1x2, tile_pairs_1x4}};
+    static const nyb_x86_gemm gemm = {.bits = 8,
+                                      .shifted = true,
+                                      .panels = 2,
+                                      .rows = {8, 6},
+                                      .tile = {NYB_TABLE_8(tile_pairs, 1), NYB_TABLE_6(tile_pairs, 2)},
+                                      .row = NYB_ROW_TABLE(tile_pairs)};
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w4_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {.bits = 4,
-                                      .shifted = true,
-                                      .panels = 1,
-                                      .rows = {8},
-                                      .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1, tile_w4_8x1}},
-                                      .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
+    static const nyb_x86_gemm gemm = NYB_X86_GEMM_8X1(tile_narrow_w4, 4, true);
     nyb_x86_run(args, &gemm);
 }
 
 void nyb_gemm_w2_avx2(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {.bits = 2,
-                                      .shifted = true,
-                                      .panels = 1,
-                                      .rows = {8},
-                                      .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1, tile_w2_8x1}},
-                                      .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
+    static const nyb_x86_gemm gemm = NYB_X86_GEMM_8X1(tile_narrow_w2, 2, true);
     nyb_x86_run(args, &gemm);
 }

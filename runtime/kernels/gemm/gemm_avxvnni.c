@@ -56,86 +56,36 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
     }
 }
 
-NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 8);
-}
+#define TILES(width)                                                                                         \
+    NYB_TILE_OF_BITS(tile, width)                                                                            \
+    NYB_TILES_6(tile_w##width, 1)                                                                            \
+    NYB_TILES_6(tile_w##width, 2)                                                                            \
+    NYB_ROW_TILES(tile_w##width)                                                                             \
+    static const nyb_x86_gemm gemm_w##width = {                                                              \
+        .bits = width,                                                                                       \
+        .shifted = true,                                                                                     \
+        .panels = 2,                                                                                         \
+        .rows = {6, 6},                                                                                      \
+        .tile = {NYB_TABLE_6(tile_w##width, 1), NYB_TABLE_6(tile_w##width, 2)},                              \
+        .row = NYB_ROW_TABLE(tile_w##width)};
+TILES(8)
+TILES(4)
+TILES(2)
 
-NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 4);
-}
-
-NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 2);
-}
-
-NYB_TILE(tile_w8, 2, 1)
-NYB_TILE(tile_w8, 4, 1)
-NYB_TILE(tile_w8, 6, 1)
-NYB_TILE(tile_w8, 2, 2)
-NYB_TILE(tile_w8, 4, 2)
-NYB_TILE(tile_w8, 6, 2)
-NYB_TILE(tile_w8, 1, 1)
-NYB_TILE(tile_w8, 1, 2)
-NYB_TILE(tile_w8, 1, 4)
-NYB_TILE(tile_w4, 2, 1)
-NYB_TILE(tile_w4, 4, 1)
-NYB_TILE(tile_w4, 6, 1)
-NYB_TILE(tile_w4, 2, 2)
-NYB_TILE(tile_w4, 4, 2)
-NYB_TILE(tile_w4, 6, 2)
-NYB_TILE(tile_w4, 1, 1)
-NYB_TILE(tile_w4, 1, 2)
-NYB_TILE(tile_w4, 1, 4)
-NYB_TILE(tile_w2, 2, 1)
-NYB_TILE(tile_w2, 4, 1)
-NYB_TILE(tile_w2, 6, 1)
-NYB_TILE(tile_w2, 2, 2)
-NYB_TILE(tile_w2, 4, 2)
-NYB_TILE(tile_w2, 6, 2)
-NYB_TILE(tile_w2, 1, 1)
-NYB_TILE(tile_w2, 1, 2)
-NYB_TILE(tile_w2, 1, 4)
-
-void nyb_gemm_w8_avxvnni(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {
-        .bits = 8,
-        .shifted = true,
-        .panels = 2,
-        .rows = {6, 6},
-        .tile = {{tile_w8_2x1, tile_w8_4x1, tile_w8_6x1}, {tile_w8_2x2, tile_w8_4x2, tile_w8_6x2}},
-        .row = {tile_w8_1x1, tile_w8_1x2, tile_w8_1x4}};
-    nyb_x86_run(args, &gemm);
-}
+void nyb_gemm_w8_avxvnni(const nyb_gemm_args *args) { nyb_x86_run(args, &gemm_w8); }
 
 void nyb_gemm_w4_avxvnni(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {
-        .bits = 4,
-        .shifted = true,
-        .panels = 2,
-        .rows = {6, 6},
-        .tile = {{tile_w4_2x1, tile_w4_4x1, tile_w4_6x1}, {tile_w4_2x2, tile_w4_4x2, tile_w4_6x2}},
-        .row = {tile_w4_1x1, tile_w4_1x2, tile_w4_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w4_avx2(args);
     } else {
-        nyb_x86_run(args, &gemm);
+        nyb_x86_run(args, &gemm_w4);
     }
 }
 
 void nyb_gemm_w2_avxvnni(const nyb_gemm_args *args) {
-    static const nyb_x86_gemm gemm = {
-        .bits = 2,
-        .shifted = true,
-        .panels = 2,
-        .rows = {6, 6},
-        .tile = {{tile_w2_2x1, tile_w2_4x1, tile_w2_6x1}, {tile_w2_2x2, tile_w2_4x2, tile_w2_6x2}},
-        .row = {tile_w2_1x1, tile_w2_1x2, tile_w2_1x4}};
     if (args->depth > DEPTH_MAX) {
         nyb_gemm_w2_avx2(args);
     } else {
-        nyb_x86_run(args, &gemm);
+        nyb_x86_run(args, &gemm_w2);
     }
 }

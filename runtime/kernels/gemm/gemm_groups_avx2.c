@@ -96,48 +96,18 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip *strip, const ui
     }
 }
 
-NYB_INLINE void tile_w8(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 8);
-}
-
-NYB_INLINE void tile_w4(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 4);
-}
-
-NYB_INLINE void tile_w2(const nyb_gemm_args *args, const nyb_strip *strip, const uint8_t *const *a,
-                        __m256i *sums, int rows, int panels) {
-    tile(args, strip, a, sums, rows, panels, 2);
-}
-
-#define TILES(name)                                                                                          \
-    NYB_TILE(name, 2, 1)                                                                                     \
-    NYB_TILE(name, 4, 1)                                                                                     \
-    NYB_TILE(name, 6, 1)                                                                                     \
-    NYB_TILE(name, 8, 1)                                                                                     \
-    NYB_TILE(name, 1, 1)                                                                                     \
-    NYB_TILE(name, 1, 2)                                                                                     \
-    NYB_TILE(name, 1, 4)
-TILES(tile_w8)
-TILES(tile_w4)
-TILES(tile_w2)
-
-#define GEMM(width, plain)                                                                                   \
+#define GEMM(width)                                                                                          \
+    NYB_TILE_OF_BITS(tile, width)                                                                            \
+    NYB_TILES_8(tile_w##width, 1)                                                                            \
+    NYB_ROW_TILES(tile_w##width)                                                                             \
     void nyb_gemm_w##width##_avx2_groups(const nyb_gemm_args *args) {                                        \
-        static const nyb_x86_gemm gemm = {                                                                   \
-            .bits = width,                                                                                   \
-            .shifted = width < 8,                                                                            \
-            .panels = 1,                                                                                     \
-            .rows = {8},                                                                                     \
-            .tile = {{tile_w##width##_2x1, tile_w##width##_4x1, tile_w##width##_6x1, tile_w##width##_8x1}},  \
-            .row = {tile_w##width##_1x1, tile_w##width##_1x2, tile_w##width##_1x4}};                         \
+        static const nyb_x86_gemm gemm = NYB_X86_GEMM_8X1(tile_w##width, width, width < 8);                  \
         if (args->scale_group == 0) {                                                                        \
-            plain(args);                                                                                     \
+            nyb_gemm_w##width##_avx2(args);                                                                  \
         } else {                                                                                             \
             nyb_x86_run(args, &gemm);                                                                        \
         }                                                                                                    \
     }
-GEMM(8, nyb_gemm_w8_avx2)
-GEMM(4, nyb_gemm_w4_avx2)
-GEMM(2, nyb_gemm_w2_avx2)
+GEMM(8)
+GEMM(4)
+GEMM(2)

@@ -21,28 +21,5 @@ NYB_INLINE void sum(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, co
     }
 }
 
-NYB_INLINE void sum_w4(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                       size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps) {
-    sum(sums, a, at, w, panel_bytes, tile, steps, 4);
-}
-
-void nyb_gemm_w4_dotprod_groups(const nyb_gemm_args *args) {
-    if (args->scale_group == 0) {
-        nyb_gemm_w4_dotprod(args);
-    } else {
-        nyb_groups_gemm(args, 4, NYB_PANEL_TOP_DEPTH_MAX / 8, sum_w4);
-    }
-}
-
-NYB_INLINE void sum_w2(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                       size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps) {
-    sum(sums, a, at, w, panel_bytes, tile, steps, 2);
-}
-
-void nyb_gemm_w2_dotprod_groups(const nyb_gemm_args *args) {
-    if (args->scale_group == 0) {
-        nyb_gemm_w2_dotprod(args);
-    } else {
-        nyb_groups_gemm(args, 2, NYB_PANEL_TOP_DEPTH_MAX / 16, sum_w2);
-    }
-}
+NYB_GROUPS_GEMM(dotprod, 4, NYB_PANEL_TOP_DEPTH_MAX / 8)
+NYB_GROUPS_GEMM(dotprod, 2, NYB_PANEL_TOP_DEPTH_MAX / 16)

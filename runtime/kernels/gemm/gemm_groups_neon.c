@@ -40,28 +40,5 @@ NYB_INLINE void sum(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, co
     }
 }
 
-NYB_INLINE void sum_w4(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                       size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps) {
-    sum(sums, a, at, w, panel_bytes, tile, steps, 4);
-}
-
-void nyb_gemm_w4_neon_groups(const nyb_gemm_args *args) {
-    if (args->scale_group == 0) {
-        nyb_gemm_w4_neon(args);
-    } else {
-        nyb_groups_gemm(args, 4, 15, sum_w4);
-    }
-}
-
-NYB_INLINE void sum_w2(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                       size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps) {
-    sum(sums, a, at, w, panel_bytes, tile, steps, 2);
-}
-
-void nyb_gemm_w2_neon_groups(const nyb_gemm_args *args) {
-    if (args->scale_group == 0) {
-        nyb_gemm_w2_neon(args);
-    } else {
-        nyb_groups_gemm(args, 2, 31, sum_w2);
-    }
-}
+NYB_GROUPS_GEMM(neon, 4, 15)
+NYB_GROUPS_GEMM(neon, 2, 31)

@@ -53,6 +53,31 @@ typedef struct nyb_x86_gemm {
     }
 #define NYB_TILE(name, rows, panels) NYB_TILES(name, rows, panels, panels)
 
+// tile_w8 of a function `tile` for any number of bits, and so on.
+#define NYB_TILE_OF_BITS(tile, width)                                                                        \
+    NYB_INLINE void tile##_w##width(const nyb_gemm_args *args, const nyb_strip *strip,                       \
+                                    const uint8_t *const *a, __m256i *sums, int rows, int panels) {          \
+        tile(args, strip, a, sums, rows, panels, width);                                                     \
+    }
+
+// One row of 1, 2 and 4 panels, and up to 6 or 8 rows of a number of panels: functions, and their table.
+#define NYB_ROW_TILES(name) NYB_TILE(name, 1, 1) NYB_TILE(name, 1, 2) NYB_TILE(name, 1, 4)
+#define NYB_TILES_6(name, panels)                                                                            \
+    NYB_TILE(name, 2, panels) NYB_TILE(name, 4, panels) NYB_TILE(name, 6, panels)
+#define NYB_TILES_8(name, panels) NYB_TILES_6(name, panels) NYB_TILE(name, 8, panels)
+#define NYB_ROW_TABLE(name) {name##_1x1, name##_1x2, name##_1x4}
+#define NYB_TABLE_6(name, panels) {name##_2x##panels, name##_4x##panels, name##_6x##panels}
+#define NYB_TABLE_8(name, panels) {name##_2x##panels, name##_4x##panels, name##_6x##panels, name##_8x##panels}
+
+// What needs no more of 16 registers than 8 rows of one panel: int16 sums, whose int32 sums wait in memory.
+#define NYB_X86_GEMM_8X1(name, width, shift)                                                                 \
+    {.bits = width,                                                                                          \
+     .shifted = shift,                                                                                       \
+     .panels = 1,                                                                                            \
+     .rows = {8},                                                                                            \
+     .tile = {NYB_TABLE_8(name, 1)},                                                                         \
+     .row = NYB_ROW_TABLE(name)}
+
 NYB_INLINE int32_t nyb_load32(const uint8_t *p) {
     int32_t value;
     memcpy(&value, p, sizeof value);

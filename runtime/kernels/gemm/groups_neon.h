@@ -15,7 +15,7 @@ enum { NYB_GROUPS_TILE = 2 };
 
 // sums: of 8 channels, over `steps` steps from weights w and `at` bytes into the rows.
 typedef void (*nyb_group_fn)(int32x4_t (*sums)[2], const uint8_t *const *a, size_t at, const uint8_t *w,
-                             size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps);
+                             size_t panel_bytes, const nyb_gemm_tile tile, uint32_t steps, const int bits);
 
 // c + a * b in lanes that wrap.
 NYB_INLINE int32x4_t nyb_multiply_add4(int32x4_t c, int32x4_t a, int32x4_t b) {
@@ -50,7 +50,7 @@ NYB_INLINE void nyb_groups_tile(const nyb_gemm_args *args, const nyb_gemm_panel 
             uint32_t steps = left < room ? left : room;
             steps = steps < run ? steps : run;
             int32x4_t sums[NYB_GROUPS_TILE][2];
-            sum(sums, a, at, w, panel_bytes, tile, steps);
+            sum(sums, a, at, w, panel_bytes, tile, steps, bits);
             NYB_EACH (j, tile.panels) {
                 const int16x8_t factor = vmovl_s8(vld1_s8(factors + (size_t)j * panel_factors));
                 const int32x4_t low = vmovl_s16(vget_low_s16(factor));
@@ -83,7 +83,6 @@ NYB_INLINE void nyb_groups_row(const nyb_gemm_args *args, uint32_t m, uint32_t n
     nyb_groups_tile(args, panels, m, n, (nyb_gemm_tile){1, count}, bits, run, sum);
 }
 
-// run: the most steps that `sum` takes at once.
 NYB_INLINE void nyb_groups_gemm(const nyb_gemm_args *args, const int bits, const uint32_t run,
                                 const nyb_group_fn sum) {
     const uint32_t tiled = args->rows - args->rows % NYB_GROUPS_TILE, wide = NYB_GROUPS_TILE * NYB_PANEL_NR;
@@ -100,5 +99,16 @@ NYB_INLINE void nyb_groups_gemm(const nyb_gemm_args *args, const int bits, const
             nyb_groups_row(args, m, n, 1, bits, run, sum);
     }
 }
+
+// The variant of a CPU level whose file defines `sum`, a nyb_group_fn. run: the most steps that it takes at
+// once.
+#define NYB_GROUPS_GEMM(level, bits, run)                                                                    \
+    void nyb_gemm_w##bits##_##level##_groups(const nyb_gemm_args *args) {                                    \
+        if (args->scale_group == 0) {                                                                        \
+            nyb_gemm_w##bits##_##level(args);                                                                \
+        } else {                                                                                             \
+            nyb_groups_gemm(args, bits, run, sum);                                                           \
+        }                                                                                                    \
+    }
 
 #endif
