@@ -6,8 +6,9 @@
 #include "ops/weights.h"
 
 // Input that is staged at once stays within a second cache. Where a strip would not reach over an image, it
-// has fewer channels: lines that two strips share are staged twice.
-enum { STRIP_BYTES = 1 << 16, STRIP_CHANNELS = 128, STRIP_STEP = 32 };
+// has fewer channels: lines that two strips share are staged twice. Threads that would have so few output
+// lines each share the channels instead.
+enum { STRIP_BYTES = 1 << 16, STRIP_CHANNELS = 128, STRIP_STEP = 32, FEW_LINES = 8 };
 
 typedef struct depthwise_plan {
     nyb_weights weights;
@@ -56,7 +57,9 @@ static bool measure(depthwise_plan *p, uint32_t threads) {
     const uint64_t limit = SIZE_MAX / 4;
     const uint64_t columns =
         (uint64_t)(p->out_width - 1) * v->stride_width + (uint64_t)(v->width - 1) * v->dilation_width + 1;
-    const uint64_t most =
+    const bool by_channels = threads > 1 && p->out_height <= FEW_LINES * (uint64_t)threads &&
+                             p->channels >= STRIP_CHANNELS * (uint64_t)threads;
+    uint64_t most =
         threads == 1 ? p->out_height : (p->out_height + 2 * (uint64_t)threads - 1) / (2 * threads);
     uint64_t staged = 0;
     p->padded =
@@ -69,11 +72,17 @@ static bool measure(depthwise_plan *p, uint32_t threads) {
         if (columns > limit / pixel || staged_of(v, 1) > limit / (columns * pixel)) {
             return false;
         }
+        most = by_channels ? p->out_height : most;
         p->strip = strip_of(v, (uint32_t)most, (size_t)(columns * pixel));
-        if (p->strip < most && p->channels > STRIP_CHANNELS) {
-            const uint32_t ranges = (p->channels + STRIP_CHANNELS - 1) / STRIP_CHANNELS;
+        if (by_channels || (p->strip < most && p->channels > STRIP_CHANNELS)) {
+            const uint32_t ranges =
+                by_channels ? threads : (p->channels + STRIP_CHANNELS - 1) / STRIP_CHANNELS;
             p->range = ((p->channels + ranges - 1) / ranges + STRIP_STEP - 1) / STRIP_STEP * STRIP_STEP;
             p->strip = strip_of(v, (uint32_t)most, (size_t)columns * p->range * p->bytes);
+        }
+        if (by_channels) { // strips of equal size
+            const uint32_t strips = p->out_height / p->strip + (p->out_height % p->strip != 0);
+            p->strip = p->out_height / strips + (p->out_height % strips != 0);
         }
         p->line_bytes = (size_t)columns * p->range * p->bytes;
         staged = staged_of(v, p->strip) * p->line_bytes;
@@ -145,10 +154,10 @@ static nyb_status check(const nyb_node *node, nyb_error *why) {
     return read(node, &plan, why);
 }
 
-// Every product has a load of its own, so a kernel does a quarter of a gemm's.
+// Every product has a load of its own, so a kernel does a quarter of a gemm's; requantized as there.
 static uint64_t nanoseconds(const depthwise_plan *p) {
     const uint64_t outputs = (uint64_t)p->images * p->out_height * p->out_width * p->channels;
-    return nyb_macs_ns(4 * outputs * p->weights.depth, p->kernel->needs);
+    return nyb_macs_ns(outputs * (4 * p->weights.depth + 16), p->kernel->needs);
 }
 
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {

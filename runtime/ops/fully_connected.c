@@ -67,7 +67,7 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     // Few rows: threads share the columns.
     const nyb_weights *w = &p->matmul.weights;
     const uint32_t threads = nyb_threads_for(setup->options, nanoseconds(p));
-    const uint32_t blocks = p->rows / p->block + 1;
+    const uint32_t blocks = p->rows / p->block + (p->rows % p->block != 0);
     const uint32_t shares = blocks >= threads ? 1 : threads;
     const uint32_t each = w->outputs / shares + (w->outputs % shares != 0);
     p->columns = (each + NYB_PREPACKED_COLUMNS - 1) / NYB_PREPACKED_COLUMNS * NYB_PREPACKED_COLUMNS;

@@ -38,7 +38,7 @@ void *nyb_memory(size_t bytes);
 void nyb_memory_free(void *memory);
 
 // What is worth handing over to threads of a pool that are awake: they have to notice, and to fetch the data.
-enum { NYB_HANDOVER_NS = 8000 };
+enum { NYB_HANDOVER_NS = 10100 };
 
 // Threads for nyb_options.parallel; the calling thread is one of them. NULL where they cannot be started.
 // Calls to one pool from several threads take turns, or run on their own threads alone.
