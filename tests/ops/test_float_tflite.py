@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -272,3 +273,26 @@ def test_transposed_convolution_of_integers(padding: str, channels: bool, stride
         x = random.integers(-128, 128, size=IMAGE).astype(np.int8)
         (wanted,) = run(model, [x], "tfm")
         np.testing.assert_array_equal(np.asarray(session.run([x])[0]), wanted)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tile",
+        "transposed, bias",
+        "gather a matrix",
+        "space to batch",
+        "batch to space",
+        "smallest",
+        "add of three",
+        "prelu",
+    ],
+)
+def test_changed_words_are_taken_or_refused(name: str) -> None:
+    model = model_of(CASES[name])
+    random = np.random.default_rng(6)
+    for at in random.choice(np.arange(4, len(model) - 4, 4), 60, replace=False):
+        for value in (0xFFFFFFFF, 0, 1, 0x7FFFFFFF):
+            changed = model[:at] + value.to_bytes(4, "little") + model[at + 4 :]
+            with contextlib.suppress(nybble.ModelError, nybble.UnsupportedError):
+                nybble.import_model(changed)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..graph import Blocker, DType, Graph, ModelError, Port, Tensor, UnsupportedError
+from ..graph import Blocker, DType, Graph, GraphError, ModelError, Port, Tensor, UnsupportedError
 from .flatbuffer import root
 from .refusal import Refusal
 from .tflite_builder import TfliteBuilder, TfliteOperator
@@ -131,8 +131,12 @@ def import_tflite(source: str | Path | bytes, *, name: str = "", cut: bool = Fal
             RULES[builtin](g, operator)
         except Refusal as refusal:
             blockers.append(Blocker(label, refusal.reason, refusal.remedy))
-        except IndexError:
+        except (IndexError, KeyError):
             raise ModelError(f"{table.what} ({builtin}): too few inputs or outputs") from None
+        except GraphError:
+            raise
+        except (ValueError, ZeroDivisionError) as error:
+            raise ModelError(f"{table.what} ({builtin}): {error}") from error
     ports_in = [named(int(t), what) for t in main.array(1, "int")]
     ports_out = [named(int(t), what) for t in main.array(2, "int")]
     blockers += _check_types(g)
@@ -140,6 +144,8 @@ def import_tflite(source: str | Path | bytes, *, name: str = "", cut: bool = Fal
         raise UnsupportedError(what, blockers)
 
     def port(name: str, images: dict[str, str]) -> Port:
+        if name not in g.tensors:
+            raise ModelError(f"{what}: expected inputs and outputs, found none in the place of one")
         return Port(images.get(name, name), name, g.tensors[name].dtype is DType.FLOAT32)
 
     ends = [t for t in ports_out if tail.tensors.get(t, t) is not None]

@@ -13,6 +13,9 @@ from ..ops import Activation
 from .flatbuffer import Table
 from .refusal import Refusal
 
+#: Elements of constants that are computed here at most.
+_CONSTANT_LIMIT = 1 << 26
+
 _ACTIVATIONS = {0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6}
 
 #: Operators that only move elements.
@@ -58,6 +61,8 @@ class TfliteBuilder:
         if not isinstance(op, _MOVING) or len(arrays) < len(read):
             self.nodes.append(node)
             return
+        if any(self.tensors[name].size > _CONSTANT_LIMIT for name in outputs):
+            raise Refusal("a constant of very many elements")
         try:
             results = op.integer(arrays, read, [self.tensors[name] for name in outputs])
         except ValueError as error:

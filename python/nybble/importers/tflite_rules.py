@@ -407,6 +407,8 @@ def _reshape(g: TfliteBuilder, op: TfliteOperator) -> None:
 
 
 _WHOLE = (None, None, 1)
+#: Inputs of one concatenation that a TILE becomes.
+_MOST_COPIES = 256
 #: Swaps a row in its block with a column of blocks, or back.
 _BLOCK_ORDER = (0, 1, 3, 2, 4, 5)
 
@@ -587,8 +589,12 @@ def _gather(g: TfliteBuilder, op: TfliteOperator) -> None:
 
 @_rule("TILE")
 def _tile(g: TfliteBuilder, op: TfliteOperator) -> None:
-    tensor = op.inputs[0]
-    for axis, times in enumerate(g.integers(op.inputs[1])):
+    tensor, repeats = op.inputs[0], g.integers(op.inputs[1])
+    shape = g.tensors[tensor].shape
+    whole = tuple(n * times for n, times in zip(shape, repeats, strict=True))
+    if whole != g.tensors[op.outputs[0]].shape or max(repeats, default=0) > _MOST_COPIES:
+        raise Refusal(f"{repeats} copies of {shape}", "use a constant, or fewer copies")
+    for axis, times in enumerate(repeats):
         if times > 1:
             tensor = _between(g, op, ops.Concat(axis), [tensor] * times, "tiled")
     g.emit(ops.Reshape(g.tensors[op.outputs[0]].shape), [tensor], op.outputs, op.label)

@@ -19,6 +19,9 @@ from ..ops import Window
 
 _Pair = tuple[int, int]
 
+#: So many times the window is what it may be spread to.
+_MOST_ZEROS = 1024
+
 
 @dataclass(frozen=True)
 class TransposedConv:
@@ -53,6 +56,11 @@ class TransposedConv:
         """[groups * block * outputs per group, *taps, channels per group], of the type of ``weights``."""
         channels, outputs = self.weights.shape[:2]
         taps, stride, reach = self._taps, self.stride, self._reach
+        if min(self.weights.shape) < 1:
+            raise ValueError(f"weights {self.weights.shape}")
+        height, width = self.weights.shape[2:]
+        if taps[0] * stride[0] * taps[1] * stride[1] > _MOST_ZEROS * height * width:
+            raise ValueError(f"strides {stride} and dilations {self.dilation} of a window {height} x {width}")
         spread = np.zeros((channels, outputs, taps[0] * stride[0], taps[1] * stride[1]), self.weights.dtype)
         spread[:, :, : reach[0] : self.dilation[0], : reach[1] : self.dilation[1]] = self.weights
         # Output block u reads the inputs u - taps + 1 .. u: the kernel runs backwards, place by place.

@@ -31,7 +31,7 @@ class Move(Operator):
         """The elements of x as the output has them, not copied; ValueError where x does not fit."""
 
     def shapes(self, inputs: Sequence[Tensor]) -> list[tuple[int, ...]]:
-        return [self.view(_footprint(inputs[0])).shape]
+        return [self.view(np.broadcast_to(np.int8(0), inputs[0].shape)).shape]
 
     def integer(
         self, arrays: Sequence[Array], inputs: Sequence[Tensor], outputs: Sequence[Tensor]
@@ -54,6 +54,8 @@ class Move(Operator):
 
 def _footprint(x: Tensor) -> npt.NDArray[np.int8]:
     """An array of x's shape with one byte per element, so that numpy's strides count elements."""
+    if x.size > np.iinfo(np.int32).max:
+        raise ValueError(f"expected fewer than 2^31 elements, found {x.shape}")
     return np.empty(x.shape, np.int8)
 
 
