@@ -43,6 +43,10 @@ from .requantize_weights import SAFE_SUM
 from .solved import Solved, digest
 from .walk import Walk, spread
 
+#: What a layer makes up for of what those before it lost (LayerProblem.eased): some of that is chance, which other
+#: samples do not repeat. Behind fewer than 4 bits of weights or 8 of activations so much is lost that all of it counts.
+_MADE_UP = 0.5
+
 #: Called with (steps done, of).
 Progress = Callable[[int, int], None]
 
@@ -115,6 +119,7 @@ def quantize_levels(
         else:
             tensors[name] = tensor
     walk = _walk(graph, samples, tensors, method.curvature) if method.moments and samples else None
+    coarse = min(recipe.activation_bits(graph).values(), default=8) < 8
     nodes = []
     for done, node in enumerate(graph.nodes):
         new = replace(node, op=own_rounding(node.op, tensors[node.outputs[0]].dtype is DType.INT16))
@@ -122,7 +127,7 @@ def quantize_levels(
             weights, bias = _constants(graph, node)
             problem = LayerProblem.of_weights(weights, bias)
             if walk is not None:
-                problem = walk.problem(node, tensors)
+                problem = walk.problem(node, tensors).eased(1.0 if coarse else _MADE_UP)
             own, shared = levels[node.outputs[0]], granularities[node.outputs[0]] == "tensor"
             for level in others:
                 if level == own:
@@ -135,6 +140,7 @@ def quantize_levels(
             grid = _grid(own, recipe.pair_safe, shared)
             solution = _solution(problem, node, own, grid, recipe, walk is not None)
             new = _quantized_layer(graph, tensors, new, own, grid, solution)
+            coarse = coarse or grid.high == 1
         nodes.append(new)
         if walk is not None:
             walk.advance(node, new, tensors)

@@ -162,6 +162,16 @@ class LayerProblem:
         cross = self.cross + added[:, None, None] * self.weights
         return replace(self, gram=gram, cross=cross)
 
+    def eased(self, share: float) -> LayerProblem:
+        """Making up for ``share`` of what the layers before lost: what is wanted lies between what the float weights
+        give on these inputs (0) and the float network's sums (1). The bias makes up for all of it.
+        """
+        if share == 1:
+            return self
+        own = weights_times(self.weights, self.gram)
+        folds = tuple(fold.eased(share) for fold in self.folds)
+        return replace(self, cross=own + share * (self.cross - own), folds=folds)
+
     def error(self, weights: Float64) -> Float64:
         """[g, o]: the error of real weights [g, o, k], up to a constant of the channel."""
         return np.asarray(((weights_times(weights, self.gram) - 2 * self.cross) * weights).sum(axis=2))
