@@ -46,9 +46,9 @@ def descend(
                 changed = True
                 q[:, :, k] = new
                 product[moved] += step[moved][:, None] * gram[moved[0], k]
+        s = refit(problem, q, s, product, grid)
         if not changed:
             break
-        s = refit(problem, q, s, product, grid)
     return q, s
 
 
