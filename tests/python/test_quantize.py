@@ -67,6 +67,13 @@ def attention(net: Network) -> str:
     return net.conv(net.node("Pad", y, net.integers(0, 0, 1, 1, 0, 0, 0, 0)), (5, 16, 3, 3))
 
 
+def pools(net: Network) -> str:
+    y = net.node("Relu", net.conv(net.input([1, 4, 10, 10]), (8, 4, 3, 3)))
+    y = net.node("AveragePool", y, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    y = net.node("MaxPool", net.conv(y, (8, 8, 1, 1)), kernel_shape=[2, 2])
+    return net.gemm(net.node("Flatten", y), 8 * 9, 4)
+
+
 def one_dimension(net: Network) -> str:
     y = net.node("Relu", net.conv(net.input([1, 4, 40]), (8, 4, 5), strides=[2]))
     y = net.node("Relu", net.conv(y, (8, 1, 3), group=8, pads=[1, 1]))
@@ -74,7 +81,7 @@ def one_dimension(net: Network) -> str:
 
 
 NETWORKS: dict[str, Callable[[Network], str]] = {
-    f.__name__: f for f in (plain, residual, separable, attention, one_dimension)
+    f.__name__: f for f in (plain, residual, separable, attention, pools, one_dimension)
 }
 
 
@@ -159,7 +166,7 @@ def test_core_equals_meaning_in_16_bits(name: str) -> None:
 
 
 #: Networks of operators that int8 and int16 both have.
-MIXED = {name: network(name) for name in ("plain", "residual", "separable", "one_dimension")}
+MIXED = {name: network(name) for name in ("plain", "residual", "separable", "pools", "one_dimension")}
 
 
 @given(st.sampled_from(sorted(MIXED)), st.sampled_from([16, 8, 4]), st.integers(0, 2**32 - 1))

@@ -59,8 +59,8 @@ _OWN = {"rounding": Rounding.SINGLE, "single_precision": False, "legacy": False}
 
 def own_rounding(op: Operator, wide: bool = False) -> Operator:
     """An operator with nybble's own rounding; wide: on int16, whose averages round away from zero."""
-    if isinstance(op, ops.AveragePool2d) and not wide:
-        return replace(op, rounding=AverageRounding.UP)
+    if isinstance(op, ops.AveragePool2d):
+        return replace(op, rounding=AverageRounding.AWAY if wide else AverageRounding.UP)
     known = {field.name for field in fields(op)}
     return replace(op, **{name: value for name, value in _OWN.items() if name in known})
 
