@@ -21,6 +21,12 @@ SHARES = (0.001, 0.01, 0.1, 1.0, 10.0)
 #: The share where there is but one sample, and this for each weight per position (LayerProblem.damped).
 DAMPING = 0.01
 SCARCITY = 0.1
+#: Where descent starts: shares of the scale of the least error. The fewer weights a channel has, the harder it gets away
+#: from a start, and the less one more costs.
+STARTS = (1.0, 0.8, 1.25)
+SHALLOW_STARTS = tuple(i / 20 for i in (20, *range(12, 20), *range(21, 26), 27, 30))
+#: Weights of a channel up to which a layer is shallow.
+SHALLOW = 64
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,8 @@ def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     damped = _damped(problem, grid, _from_one_start)
     scales = search_scales(damped, grid, Weighting.GRAM)
     # Descent ends in a minimum near its start: each channel, or all together, takes the best of several.
-    starts = [
-        (grid.nearest(problem.weights, s), s)
-        for s in (scales, _float32(scales * 0.8), _float32(scales * 1.25))
-    ]
+    shares = SHALLOW_STARTS if problem.weights.shape[2] <= SHALLOW else STARTS
+    starts = [(grid.nearest(problem.weights, s), s) for s in (_float32(scales * share) for share in shares)]
     starts.append((gptq(damped, scales, grid), scales))
     best = np.full(scales.shape, np.inf)
     integers = starts[0][0]
