@@ -333,7 +333,10 @@ uint32_t parse_cpu(const std::string &name) {
 PYBIND11_MODULE(_core, m) {
     py::register_exception<ModelFault>(m, "ModelFault", PyExc_ValueError);
     m.def("cpu_names", &cpu_names);
-    m.def("cpu_detect", &nyb_cpu_detect);
+    m.def("cpu_detect", [] {
+        static const uint32_t cpu = nyb_cpu_detect(); // dear in virtual machines
+        return cpu;
+    });
     m.def("cpu_parse", &parse_cpu);
     m.def("resident_bytes", &nyb_resident_bytes);
     m.def("session_bytes", [](const Model &model, uint32_t cpu, uint32_t threads) {
