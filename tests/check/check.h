@@ -114,6 +114,7 @@ typedef enum check_shifts {
     CHECK_UP_TO_31, // no nudge
     CHECK_AT_31,    // no nudge, and products of 32 bits wrap
     CHECK_ABOVE_31, // nudge
+    CHECK_32_TO_40, // and, rarely, 41: requantization of 16 bits
     CHECK_ANY,      // 1 to 62
     CHECK_MIXED,    // a choice per channel
     CHECK_SHIFTS

@@ -70,7 +70,7 @@ void check_draw(check *c, check_pattern pattern, int32_t low, int32_t high, int3
 }
 
 const char *const check_shifts_names[CHECK_SHIFTS] = {
-    "fitting", "up to 31", "31", "above 31", "any", "mixed",
+    "fitting", "up to 31", "31", "above 31", "32 to 40", "any", "mixed",
 };
 
 // Bits of |x|: 0 for 0, 31 for INT32_MAX.
@@ -121,6 +121,8 @@ static int32_t draw_shift(check *c, check_shifts shifts, int32_t accumulator) {
         return 31;
     case CHECK_ABOVE_31:
         return check_between(c, 32, 62);
+    case CHECK_32_TO_40:
+        return check_below(c, 64) > 0 ? check_between(c, 32, 40) : 41;
     case CHECK_ANY:
         return check_between(c, 1, 62);
     default:
@@ -135,7 +137,7 @@ void check_draw_channel(check *c, check_shifts shifts, int32_t sum, int32_t *bia
     if (c->typical) {
         *bias = check_between(c, -4096, 4096);
         *multiplier = check_between(c, INT32_C(1) << 30, INT32_MAX);
-        *shift = check_between(c, 36, 42);
+        *shift = check_between(c, 35, 40);
         return;
     }
     *bias = nyb_sub(accumulator, sum);

@@ -178,6 +178,7 @@ EMULATED_SHIFT(srli_epi64, u64, 8, n > 63 ? 0 : a.u64[i] >> n)
 EMULATED_SHIFT(srai_epi32, i32, 16, a.i32[i] >> (n > 31 ? 31 : n))
 EMULATED_SHIFT(srai_epi64, i64, 8, a.i64[i] >> (n > 63 ? 63 : n))
 EMULATED_2(sllv_epi64, u64, 8, b.u64[i] > 63 ? 0 : a.u64[i] << b.u64[i])
+EMULATED_2(srav_epi16, i16, 32, (int16_t)(a.i16[i] >> ((uint16_t)b.i16[i] > 15 ? 15 : b.i16[i])))
 EMULATED_2(srav_epi32, i32, 16, a.i32[i] >> (b.u32[i] > 31 ? 31 : b.u32[i]))
 EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 #define _mm512_slli_epi32 emulated_slli_epi32
@@ -186,12 +187,15 @@ EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 #define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_srai_epi64 emulated_srai_epi64
 #define _mm512_sllv_epi64 emulated_sllv_epi64
+#define _mm512_srav_epi16 emulated_srav_epi16
 #define _mm512_srav_epi32 emulated_srav_epi32
 #define _mm512_srav_epi64 emulated_srav_epi64
 
 // Within quarters of 16 bytes.
 EMULATED_2(unpacklo_epi8, i8, 64, (i % 2 ? b : a).i8[i / 16 * 16 + i % 16 / 2])
 EMULATED_2(unpackhi_epi8, i8, 64, (i % 2 ? b : a).i8[i / 16 * 16 + 8 + i % 16 / 2])
+EMULATED_2(unpacklo_epi16, i16, 32, (i % 2 ? b : a).i16[i / 8 * 8 + i % 8 / 2])
+EMULATED_2(unpackhi_epi16, i16, 32, (i % 2 ? b : a).i16[i / 8 * 8 + 4 + i % 8 / 2])
 EMULATED_2(unpacklo_epi32, i32, 16, (i % 2 ? b : a).i32[i / 4 * 4 + i % 4 / 2])
 EMULATED_2(unpackhi_epi32, i32, 16, (i % 2 ? b : a).i32[i / 4 * 4 + 2 + i % 4 / 2])
 EMULATED_2(unpacklo_epi64, i64, 8, (i % 2 ? b : a).i64[i / 2 * 2])
@@ -204,6 +208,8 @@ EMULATED_2(shuffle_epi8, i8, 64, b.i8[i] < 0 ? 0 : a.i8[i / 16 * 16 + (b.i8[i] &
 #define _mm512_shuffle_epi8 emulated_shuffle_epi8
 #define _mm512_unpacklo_epi8 emulated_unpacklo_epi8
 #define _mm512_unpackhi_epi8 emulated_unpackhi_epi8
+#define _mm512_unpacklo_epi16 emulated_unpacklo_epi16
+#define _mm512_unpackhi_epi16 emulated_unpackhi_epi16
 #define _mm512_unpacklo_epi32 emulated_unpacklo_epi32
 #define _mm512_unpackhi_epi32 emulated_unpackhi_epi32
 #define _mm512_unpacklo_epi64 emulated_unpacklo_epi64

@@ -18,5 +18,7 @@ NYB_INLINE __m256i multiply(__m256i acc, __m256i x, const __m256i w[NYB_HALVES])
 }
 
 void nyb_depthwise_avx2(const nyb_depthwise_args *args) {
-    nyb_depthwise_run(args, (nyb_depthwise_x86){2, quad, multiply});
+    if (!nyb_depthwise_channels(args, (nyb_depthwise_x86){2, quad, multiply}, 0, args->channels)) {
+        nyb_depthwise_scalar(args);
+    }
 }

@@ -393,26 +393,26 @@ NYB_INLINE bool nyb_depthwise_panels(const nyb_depthwise_args *args, const nyb_d
     return true;
 }
 
-NYB_INLINE void nyb_depthwise_run(const nyb_depthwise_args *args, const nyb_depthwise_x86 x86) {
-    uint32_t first = 0;
+// The channels from `first` to before `end`, both multiples of 8 or the end of all. False where the window is
+// too large.
+NYB_INLINE bool nyb_depthwise_channels(const nyb_depthwise_args *args, const nyb_depthwise_x86 x86,
+                                       uint32_t first, uint32_t end) {
     bool fits = true;
-    for (; fits && args->channels - first >= 32; first += 32) {
+    for (; fits && end - first >= 32; first += 32) {
         fits = nyb_depthwise_panels(args, x86, first, 4, false);
     }
-    if (fits && args->channels - first >= 16) {
+    if (fits && end - first >= 16) {
         fits = nyb_depthwise_panels(args, x86, first, 2, false);
         first += 16;
     }
-    if (fits && args->channels - first >= 8) {
+    if (fits && end - first >= 8) {
         fits = nyb_depthwise_panels(args, x86, first, 1, false);
         first += 8;
     }
-    if (fits && first < args->channels) {
+    if (fits && first < end) {
         fits = nyb_depthwise_panels(args, x86, first, 1, true);
     }
-    if (!fits) {
-        nyb_depthwise_scalar(args);
-    }
+    return fits;
 }
 
 #endif
