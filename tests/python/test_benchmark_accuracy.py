@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import nybble
-from benchmarks.accuracy import quantized, report, rows, tasks
+from benchmarks.accuracy import held_out, quantized, report, rows, tasks
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.rows import FLOAT, Row
 from benchmarks.accuracy.to_onnx import to_onnx
@@ -144,6 +144,18 @@ def test_the_interval_is_of_pairs() -> None:
         report.Measured(Row("nybble", "w4a8", "default"), Figures(lost, **rest)),  # type: ignore[arg-type]
     ]
     assert "| w4a8 | nybble | default | 85 of 100 | -5.0 | -" in report.table("a", measured)
+
+
+def test_samples_not_solved_on_tell_levels_apart(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    task = tasks.shipped(tmp_path)
+    samples, reference = np.load(task.samples)["calibration"][:24], nybble.import_model(task.source)
+    fine, coarse = (
+        held_out.measured(reference, samples, rows.recipe(level, "method=mse")) for level in ("w8a8", "w2a8")
+    )
+    assert [len(one) for one in (*fine, *coarse)] == [2] * 4
+    assert max(fine[0]) < min(coarse[0])
+    assert min(fine[1]) > max(coarse[1]) + 10
 
 
 @pytest.mark.skipif(not tasks.collection(), reason=f"no labelled networks at {tasks.shared()}")
