@@ -46,8 +46,8 @@ def descend(
                 changed = True
                 q[:, :, k] = new
                 product[moved] += step[moved][:, None] * gram[moved[0], k]
-        s = refit(problem, q, s, product, grid)
-        if not changed:
+        before, s = s, refit(problem, q, s, product, grid)
+        if not changed and np.array_equal(s, before):
             break
     return q, s
 
