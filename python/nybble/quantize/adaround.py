@@ -6,8 +6,9 @@ roundings should make its output, not its weights, come out right, which is a qu
 They relax it and follow gradients; with exact moments (layer.py) coordinate descent solves the same problem
 without any: one weight after another takes the integer, not only the two neighbours, that is best while the
 others stay, and after each sweep every channel's scale, or that of all, takes its optimum, until nothing changes.
-The wanted outputs are those of the float network on its own inputs, while x comes from the integer network,
-so that a layer makes up for what the layers before it lost (the asymmetric reconstruction of section 3.4).
+x comes from the integer network. Wanted outputs that are those of the float network on its own inputs make a layer
+make up for what the layers before it lost (the asymmetric reconstruction of section 3.4); LayerProblem.eased says for
+how much of it.
 """
 
 from __future__ import annotations
