@@ -186,13 +186,49 @@ def test_core_equals_meaning_in_networks_of_8_and_16_bits(name: str, bits: int, 
         read = [graph.tensors[t].dtype for t in (node.inputs[:1] if has_weights(node) else node.inputs)]
         assert isinstance(node.op, ops.Quantize) or len({*written, *read}) == 1
     own = DType.INT16 if bits == 16 else DType.INT8
-    assert {graph.tensors[port.tensor].dtype for port in (*graph.inputs, *graph.outputs)} == {own}
+    assert {graph.tensors[port.tensor].dtype for port in graph.inputs} == {own}
     for cpu in (nybble.cpu_levels()[0], nybble.cpu_levels()[-1]):
         session = nybble.load(result.model, cpu=cpu)
         shape = session.inputs[0].shape
         for values in ((own.lowest, own.highest), np.arange(own.lowest, own.highest + 1)):
             x = random.choice(values, shape).astype(own.numpy)
             assert np.array_equal(session.run([x])[0], evaluate_outputs(graph, [x])[0])
+
+
+@pytest.mark.parametrize("head", ["", "Softmax", "Relu"])
+@pytest.mark.parametrize(("own", "other"), [(8, 16), (16, 8)])
+def test_override_of_the_layer_that_writes_the_output(own: int, other: int, head: str) -> None:
+    """Its bits are those that the override says, of the output as well, in the graph, the core and what it answers."""
+    net = Network(5)
+    y = net.node("Relu", net.conv(net.input([1, 3, 6, 6]), (8, 3, 3, 3)))
+    y = net.gemm(net.node("Flatten", y), 8 * 16, 6)
+    y = net.node(head, y) if head else y
+    samples = np.random.default_rng(2).normal(size=(12, 3, 6, 6)).astype(np.float32)
+    model = net.model(y)
+    last = next(n for n in prepare(import_onnx(model), Recipe()).nodes if n.op.name == "FullyConnected")
+    types = {8: np.int8, 16: np.int16}
+    snr, written = {}, {}
+    for name, overrides in {
+        "none": (),
+        "layer": (Override(last.name, "FullyConnected", activations=other),),
+        "all": (Override(activations=other),),
+    }.items():
+        recipe = Recipe(8, own, overrides=overrides, method="nearest")
+        result = nybble.quantize(model, samples, recipe=recipe)
+        session = nybble.load(result.model)
+        session.verify()
+        layers = [layer for layer in session.layers() if layer.kind == "FullyConnected"]
+        assert session.inputs[0].dtype == types[own]
+        snr[name] = result.comparison.outputs[0].snr_db
+        written[name] = (layers[-1].output.dtype, session.outputs[0].dtype)
+    softmax = head == "Softmax"
+    assert written == {
+        "none": (types[own], types[own]),
+        "layer": (types[other], types[own if softmax else other]),
+        "all": (types[other], types[other]),
+    }
+    assert (snr["all"] > snr["none"]) == (other == 16)
+    assert softmax or (snr["layer"] > snr["none"]) == (other == 16)
 
 
 def test_constants_are_there_for_8_and_for_16_bits() -> None:

@@ -139,14 +139,17 @@ def test_tensors_of_one_scale_have_the_most_bits_of_any() -> None:
 
 
 def test_bits_of_activations_in_mixed_networks() -> None:
-    """What shares a scale has 16 bits where one asks for them; inputs and outputs have the recipe's."""
+    """What shares a scale has 16 bits where one asks for them; inputs have the recipe's, and outputs that no override
+    names.
+    """
     graph = network()
     pooled = next(n for n in graph.nodes if n.op.name == "MaxPool2d")
     first, ends = graph.nodes[0], (graph.nodes[0].inputs[0], graph.outputs[0].tensor)
-    for own, other in ((8, 16), (4, 16), (16, 8)):
+    for own, other in ((8, 16), (4, 16), (16, 8), (16, 4)):
         for name in ("*", first.name):
             bits = Recipe(8, own, overrides=(Override(name, activations=other),)).activation_bits(graph)
-            assert [bits[end] for end in ends] == [max(own, 8)] * 2
+            whole = max(own, 8)
+            assert [bits[end] for end in ends] == [whole, max(other, 8) if name == "*" else whole]
             assert bits[first.outputs[0]] == other
             assert bits[pooled.inputs[0]] == bits[pooled.outputs[0]]
         assert set(Recipe(8, own).activation_bits(graph).values()) == {own, max(own, 8)}

@@ -71,8 +71,9 @@ class Recipe:
 
     Activations of 4 and 2 bits are int8 in memory, of which they use 16 and 4 levels; the network's inputs and outputs,
     what a final softmax reads, and what softmax, logistic and tanh write, keep 8 bits. 16 bits are always symmetric, and
-    without group; an operator that writes them reads them too. Inputs and outputs have 16 bits where ``activations`` is
-    16, whatever overrides say of single operators; a Quantize goes between operators of 8 and of 16 bits (widths.py).
+    without group; an operator that writes them reads them too. Inputs have 16 bits where ``activations`` is 16, whatever
+    overrides say; outputs as well, where no override is for the operator that writes them. A Quantize goes between
+    operators of 8 and of 16 bits (widths.py).
 
     Raises ValueError for values that are not allowed.
     """
@@ -154,12 +155,16 @@ class Recipe:
         written, readers = graph.producers(), graph.consumers()
         whole = max(self.activations, 8)
         sizes = Counter(groups.values())
+
+        def between(name: str) -> bool:
+            """Whether a tensor is there for its readers alone (widths.py): of a Quantize, and of no other's scale."""
+            return name in written and sizes[groups[name]] == 1 and isinstance(written[name].op, Quantize)
+
         most = dict.fromkeys(sizes, 0)
         for name, group in groups.items():
-            op = written[name].op if name in written else None
-            # A Quantize whose output shares no scale is there for its readers (widths.py).
-            if op is None or (sizes[group] == 1 and isinstance(op, Quantize)):
+            if name not in written or between(name):
                 continue
+            op = written[name].op
             # Fewer bits than 16 reach past operators that only pass numbers on.
             passes = self.activations == 16 and isinstance(op, (*KEEP_SCALE, Quantize))
             if not passes or name in chosen:
@@ -167,11 +172,15 @@ class Recipe:
         most |= {group: self.activations for group, bits in most.items() if not bits and sizes[group] > 1}
         for group in fixed:
             most[group] = max(most[group], 8)
-        ends = [port.tensor for port in (*graph.inputs, *graph.outputs)]
+        ends = [port.tensor for port in graph.outputs]
         # What a final softmax reads are the network's scores.
-        final = [written[name] for name in ends if name in written]
-        ends += [name for node in final if given(node.op) is not None for name in node.inputs]
-        most |= {groups[name]: whole for name in ends if name in groups}
+        for node in [written[name] for name in ends if name in written]:
+            if given(node.op) is not None:
+                ends += [written[name].inputs[0] if between(name) else name for name in node.inputs]
+        named = {groups[name] for name in chosen if name in groups}
+        for group in {groups[name] for name in ends if name in groups}:
+            most[group] = max(most[group], 8) if group in named else whole
+        most |= {groups[port.tensor]: whole for port in graph.inputs if port.tensor in groups}
 
         def wide(node: Node) -> bool:
             return most.get(groups.get(node.outputs[0], ""), self.activations) == 16
