@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from .quantize.requantize_weights import SAFE_RUNS, bound_sums, narrow_weights
 _ONNX_START = b"\x08"
 
 
+@functools.cache  # reads the installed package's files
 def producer() -> str:
     """Who writes the files: the package and its version."""
     try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -26,15 +27,17 @@ CPU_NAMES = ("scalar", *_core.cpu_names())
 
 def cpu_levels() -> tuple[str, ...]:
     """The CPU levels of this machine, weakest first."""
-    return tuple(name for name in CPU_NAMES if _has(name))
+    return tuple(_instructions())
 
 
-def _has(name: str) -> bool:
-    try:
-        _core.cpu_parse(name)
-    except ValueError:
-        return False
-    return True
+@functools.cache  # asking is dear in virtual machines
+def _instructions() -> Mapping[str, int]:
+    """Of each CPU level of this machine its instructions, as the core counts them."""
+    found = {}
+    for name in CPU_NAMES:
+        with contextlib.suppress(ValueError):
+            found[name] = _core.cpu_parse(name)
+    return found
 
 
 def resident_bytes() -> int:
@@ -125,7 +128,7 @@ class Session:
         self._threads = threads
         self._cpu = cpu
         self._prepack = prepack
-        self._bits = _core.cpu_detect() if cpu is None else _core.cpu_parse(cpu)
+        self._bits = _core.cpu_detect() if cpu is None else _instructions()[cpu]
         self._core = _core.Session(model, self._bits, threads, prepack)
         self._inputs = tuple(_port(p) for p in self._core.inputs())
         self._outputs = tuple(_port(p) for p in self._core.outputs())

@@ -104,7 +104,8 @@ def assert_cases_equal_oracle(cases: Sequence[Case]) -> None:
     for case, answer in zip(cases, answers, strict=True):
         assert not isinstance(answer, EngineRefused), f"{answer}: {case.description}"
         graph = run_passes(import_tflite(case.model_bytes))
-        sessions = {cpu: load_nyb(convert_graph(graph), cpu=cpu) for cpu in cpu_levels()}
+        model = convert_graph(graph)
+        sessions = {cpu: load_nyb(model, cpu=cpu) for cpu in cpu_levels()}
         session = sessions["scalar"]
         inputs = [
             port.quantize(x) if port.real else x for port, x in zip(session.inputs, case.inputs, strict=True)
