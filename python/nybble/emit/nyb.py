@@ -7,6 +7,7 @@ The same graph gives the same bytes on every run and machine: nothing depends on
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,13 +23,13 @@ from .table import TableWriter
 ALIGNMENT = 64
 VERSION = 0
 _HASH_BYTES = 32
+_SPAN = struct.Struct("<QQ")  # offset, size
 
 
 class _Data:
-    """The data section; equal arrays are stored once."""
+    """The data section; equal arrays are stored once. Offsets are from its start."""
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+    def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.size = 0
         self.known: dict[bytes, Mapping[str, int]] = {}
@@ -39,7 +40,7 @@ class _Data:
             raw = raw.astype(raw.dtype.newbyteorder("<"))
         content = raw.tobytes()
         if content not in self.known:
-            self.known[content] = {"offset": self.start + self.size, "size": len(content)}
+            self.known[content] = {"offset": self.size, "size": len(content)}
             padding = -len(content) % ALIGNMENT
             self.parts += [content, b"\0" * padding]
             self.size += len(content) + padding
@@ -63,10 +64,11 @@ def _tensor(tensor: Tensor, offsets: Mapping[str, int]) -> Mapping[str, Any]:
 
 
 def _flatbuffer(
-    compiled: Compiled, producer: str, golden: Mapping[str, Any] | None, start: int, data_size: int
-) -> tuple[bytes, _Data]:
+    compiled: Compiled, producer: str, golden: Mapping[str, Any] | None
+) -> tuple[bytearray, list[int], _Data]:
+    """The header, whose Spans count from the start of the data; where they are, the model's own last; the data."""
     graph = compiled.graph
-    data = _Data(start)
+    data = _Data()
     builder = flatbuffers.Builder(4096)
     writer = TableWriter(builder, data.store)
     used = {n for node in compiled.nodes for n in (*node.inputs, *node.outputs)}
@@ -96,7 +98,7 @@ def _flatbuffer(
             ],
             **ports,
             "arena_size": compiled.plan.arena,
-            "data": {"offset": start, "size": data_size},
+            "data": {"offset": 0, "size": 0},  # known when all is written
             "hash": np.zeros(_HASH_BYTES, np.uint8),
             "labels": list(graph.labels) or None,
             "preprocessing": graph.preprocessing or None,
@@ -106,7 +108,8 @@ def _flatbuffer(
     )
     builder.Prep(ALIGNMENT, 0)
     builder.Finish(model, schema.IDENTIFIER)
-    return bytes(builder.Output()), data
+    header = bytearray(builder.Output())
+    return header, [len(header) - end for end in writer.spans], data
 
 
 def emit_nyb(compiled: Compiled, producer: str, golden: bool | None = None) -> bytes:
@@ -115,12 +118,11 @@ def emit_nyb(compiled: Compiled, producer: str, golden: bool | None = None) -> b
     producer: who wrote it, such as 'nybble 0.1.0'. golden: whether it holds inputs and digests for
     ``verify``; None leaves that to the size of the network (golden.AUTOMATIC_MACS).
     """
-    # Spans hold absolute offsets, so the FlatBuffer is built twice: once for its size.
-    table = golden_fields(compiled, golden)
-    first, data = _flatbuffer(compiled, producer, table, 0, 0)
-    start = -(-len(first) // ALIGNMENT) * ALIGNMENT
-    header, data = _flatbuffer(compiled, producer, table, start, data.size)
-    assert len(header) <= start
+    header, spans, data = _flatbuffer(compiled, producer, golden_fields(compiled, golden))
+    start = -(-len(header) // ALIGNMENT) * ALIGNMENT
+    for at in spans:  # absolute, now that the size of the header is known
+        offset, size = _SPAN.unpack_from(header, at)
+        _SPAN.pack_into(header, at, start + offset, data.size if at == spans[-1] else size)
     content = bytearray(header + b"\0" * (start - len(header)) + b"".join(data.parts))
     at = hash_position(content)
     content[at : at + _HASH_BYTES] = hashlib.sha256(content).digest()

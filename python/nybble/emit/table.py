@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,6 +38,7 @@ def _scalar(kind: str, value: Any) -> tuple[str, Any]:
     return kind, value
 
 
+@functools.cache
 def _layout(kind: str) -> tuple[int, int]:
     """(size, alignment) of a scalar or struct."""
     if kind in schema.STRUCTS:
@@ -80,11 +82,15 @@ def struct_bytes(name: str, values: Mapping[str, Any]) -> bytes:
 
 
 class TableWriter:
-    """Writes tables into a builder; arrays given for Span fields go to ``store``."""
+    """Writes tables into a builder; arrays given for Span fields go to ``store``.
+
+    spans: where the Spans are, in the order of writing, as distances from the end of the buffer.
+    """
 
     def __init__(self, builder: flatbuffers.Builder, store: Store) -> None:
         self.builder = builder
         self.store = store
+        self.spans: list[int] = []
 
     def write(self, table: str, values: Mapping[str, Any]) -> int:
         """Write one table with everything it refers to; returns its offset in the builder."""
@@ -126,6 +132,8 @@ class TableWriter:
             raw = struct_bytes(kind, values)
             self.builder.head -= size
             self.builder.Bytes[self.builder.head : self.builder.head + size] = raw
+            if kind == "Span":
+                self.spans.append(self.builder.Offset())
             self.builder.PrependStructSlot(slot, self.builder.Offset(), 0)
         else:
             base, number = _scalar(kind, value)
