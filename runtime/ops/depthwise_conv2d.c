@@ -127,6 +127,14 @@ static nyb_status read(const nyb_node *node, depthwise_plan *plan, nyb_error *wh
         return nyb_node_fail(node, why, "weights: one channel of the window for each channel", (int64_t)taps,
                              w->depth);
     }
+    const uint32_t order = w->bits < 8;
+    if (w->order != order) {
+        return nyb_node_fail(
+            node, why,
+            "depthwise weights below 8 bits in order 1: an older nybble wrote the file, convert "
+            "the model again",
+            order, w->order);
+    }
     const int32_t pad = nyb_get_i32(options, NYB_DEPTHWISE_CONV2D_PAD_VALUE);
     if (!nyb_pad_valid(x.type, pad) || y.elements > UINT32_MAX) {
         return nyb_node_fail(
@@ -174,18 +182,31 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     return p->scratch_bytes;
 }
 
+// Taps of int4 or int2 weights as int8: the bytes of a word at once, plane after plane.
+static inline void unpack_taps(const uint8_t *from, size_t taps, uint32_t bits, int8_t *to) {
+    const uint32_t tap = NYB_DEPTHWISE_NR * bits / 8;
+    const uint32_t each = UINT32_C(0x01010101);
+    const uint32_t field = ((UINT32_C(1) << bits) - 1) * each;
+    // Added, it carries into the highest bit where the sign is set.
+    const uint32_t sign = (128 - (UINT32_C(1) << (bits - 1))) * each;
+    for (size_t i = 0; i < taps; i++) {
+        uint32_t word = 0;
+        memcpy(&word, from + i * tap, tap);
+        for (uint32_t plane = 0; plane < 8 / bits; plane++) {
+            const uint32_t weights = (((word >> (plane * bits)) & field) + sign) ^ sign;
+            memcpy(to + i * NYB_DEPTHWISE_NR + plane * tap, &weights, tap);
+        }
+    }
+}
+
 // Panels of int4 or int2 weights as int8.
 static void unpack(const nyb_weights *w, uint32_t panel, uint32_t panels, int8_t *to) {
-    const uint32_t planes = 8 / w->bits;
-    const uint8_t *byte = w->data + panel * (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
-    for (; panels > 0; panels--) {
-        for (uint32_t first = 0; first < w->depth; first += planes, byte += NYB_DEPTHWISE_NR) {
-            for (uint32_t plane = 0; plane < planes && first + plane < w->depth; plane++) {
-                for (uint32_t j = 0; j < NYB_DEPTHWISE_NR; j++) {
-                    *to++ = (int8_t)nyb_unpack(byte[j], w->bits, plane);
-                }
-            }
-        }
+    const uint8_t *from = w->data + panel * (size_t)nyb_tap_panel_bytes(w->depth, w->bits, NYB_DEPTHWISE_NR);
+    const size_t taps = (size_t)panels * w->depth;
+    if (w->bits == 4) {
+        unpack_taps(from, taps, 4, to);
+    } else {
+        unpack_taps(from, taps, 2, to);
     }
 }
 

@@ -32,7 +32,7 @@ nyb_status nyb_matmul_read(const nyb_node *node, uint32_t weights_slot, uint32_t
         .pairs = w->pairs,
         .narrow = w->bound <= INT32_MAX && w->multiplier_low == NULL,
     };
-    matmul->gemm = nyb_gemm_pick(cpu, &layer);
+    matmul->gemm = w->order == 0 ? nyb_gemm_pick(cpu, &layer) : NULL;
     if (matmul->gemm == NULL) {
         return nyb_fail(why, NYB_ERROR_UNSUPPORTED, node->index, -1,
                         "weights: a layout with a gemm in this build", 0, (int64_t)w->nr * 100 + w->kr);

@@ -13,6 +13,7 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->bits = layout[NYB_LAYOUT_BITS_AT];
     weights->nr = layout[NYB_LAYOUT_NR_AT];
     weights->kr = layout[NYB_LAYOUT_KR_AT];
+    weights->order = layout[NYB_LAYOUT_ORDER_AT];
     weights->outputs = nyb_get_u32(&table, NYB_WEIGHTS_OUTPUTS);
     weights->depth = nyb_get_u32(&table, NYB_WEIGHTS_DEPTH);
     weights->zero_point = nyb_get_i32(&table, NYB_WEIGHTS_ZERO_POINT);
@@ -24,14 +25,20 @@ bool nyb_weights_read(const nyb_table *options, uint32_t slot, uint32_t groups, 
     weights->bound = certificate ? nyb_member_u64(certificate, NYB_CERTIFICATE_ACCUMULATOR_AT) : UINT64_MAX;
     const uint32_t limit = UINT32_C(1) << 24;
     if ((weights->bits != 8 && weights->bits != 4 && weights->bits != 2) || weights->nr == 0 ||
-        weights->kr == 0 || layout[NYB_LAYOUT_ORDER_AT] != 0 || weights->outputs > limit ||
-        weights->depth > limit || groups > limit || weights->scale_group > limit ||
-        weights->zero_point < -255 || weights->zero_point > 255) {
+        weights->kr == 0 || weights->order > 1 || weights->outputs > limit || weights->depth > limit ||
+        groups > limit || weights->scale_group > limit || weights->zero_point < -255 ||
+        weights->zero_point > 255) {
+        return false;
+    }
+    if (weights->order == 1 &&
+        (weights->bits == 8 || weights->kr != 1 || weights->nr % (8 / weights->bits) != 0)) {
         return false;
     }
     const uint64_t panels = (weights->outputs + (uint64_t)weights->nr - 1) / weights->nr;
     const uint64_t group_bytes =
-        panels * nyb_panel_bytes(weights->depth, weights->bits, weights->nr, weights->kr);
+        panels * (weights->order == 1
+                      ? nyb_tap_panel_bytes(weights->depth, weights->bits, weights->nr)
+                      : nyb_panel_bytes(weights->depth, weights->bits, weights->nr, weights->kr));
     weights->padded_outputs = (uint32_t)(panels * weights->nr);
     weights->group_bytes = (size_t)group_bytes;
     const uint64_t channels = (uint64_t)groups * weights->padded_outputs;

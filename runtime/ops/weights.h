@@ -17,6 +17,7 @@ typedef struct nyb_weights {
     uint32_t bits;
     uint32_t nr;
     uint32_t kr;
+    uint32_t order;          // of the planes in a byte below 8 bits: base/packed.h
     uint32_t outputs;        // of one group
     uint32_t padded_outputs; // outputs rounded up to nr
     uint32_t depth;

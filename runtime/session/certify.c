@@ -41,6 +41,10 @@ nyb_certified nyb_certify_describe(const nyb_node *node) {
 
 // The weight of channel n at k; both count within one group's packed weights.
 static int32_t weight(const nyb_weights *w, const uint8_t *data, uint32_t n, uint32_t k) {
+    if (w->order == 1) {
+        return nyb_unpack(data[nyb_tap_byte(w->depth, w->bits, w->nr, n, k)], w->bits,
+                          nyb_tap_plane(w->bits, w->nr, n));
+    }
     const uint64_t byte =
         nyb_packed_n(w->depth, w->bits, w->nr, w->kr, n) + nyb_packed_k(w->bits, w->nr, w->kr, k);
     return nyb_unpack(data[byte], w->bits, nyb_packed_plane(w->bits, w->kr, k));
@@ -121,7 +125,7 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                                 w.multiplier_low[channel]);
             }
             // Kernels multiply the padding with whatever activations stand there.
-            const uint32_t step = w.kr * (8 / w.bits);
+            const uint32_t step = w.order == 1 ? 1 : w.kr * (8 / w.bits);
             for (uint32_t k = w.depth; k < (w.depth + step - 1) / step * step; k++) {
                 if (weight(&w, data, n, k) != 0) {
                     return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "padding weights of 0", 0, k);

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nybble import ops
 from nybble.compile import compile_graph
+from nybble.compile.pack import Layout, pack
 from nybble.convert import convert_graph
 from nybble.graph import (
     DType,
@@ -168,6 +169,70 @@ def test_depthwise_core_equals_meaning(data: st.DataObject) -> None:
     tensors = [x, w] + ([drawn_bias(data, x.shape[3])] if data.draw(st.booleans()) else [])
     y = drawn_output(data, op.shapes(tensors)[0], x, w)
     assert_core_equals_meaning(op, tensors, y, [data.draw(drawing.arrays(x.shape))])
+
+
+def depthwise_layer(dtype: DType, channels: int, taps: int) -> Graph:
+    """A depthwise convolution along a row, of random weights."""
+    q = Quantization.per_tensor(0.05, 3)
+    values = np.random.default_rng(0).integers(dtype.lowest, dtype.highest + 1, (1, 1, taps, channels))
+    x = drawing.tensor("x", (1, 1, 11, channels), q)
+    w = Tensor("w", dtype, values.shape, Quantization.per_tensor(0.01, 0), values.astype(np.int8))
+    y = drawing.tensor("y", (1, 1, 12 - taps, channels), Quantization.per_tensor(1.0, 0))
+    return single(ops.DepthwiseConv2d(ops.Window((1, taps))), [x, w], y)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT4, DType.INT2])
+def test_depthwise_weights_have_no_padded_taps(dtype: DType) -> None:
+    """The bytes as docs/model-format.md words them, one weight after the other."""
+    graph, bits = depthwise_layer(dtype, 13, 9), dtype.bits
+    (node,) = compile_graph(graph).nodes
+    expected = np.zeros(2 * 9 * bits, np.uint8)
+    values = graph.tensors["w"].data
+    for n in range(13):
+        for k in range(9):
+            field = int(values[0, 0, k, n]) & ((1 << bits) - 1)
+            expected[(n // 8 * 9 + k) * bits + n % bits] |= field << bits * (n % 8 // bits)
+    assert np.array_equal(node.fields["weights"]["data"], expected)
+    load_nyb(changed(graph)).verify()
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT4, DType.INT2])
+def test_depthwise_files_of_another_order_are_refused(dtype: DType) -> None:
+    graph = depthwise_layer(dtype, 16, 9)
+    (node,) = compile_graph(graph).nodes
+    weights = node.fields["weights"]
+    for order in {0, 1, 2, 255} - {weights["layout"]["order"]}:
+        wrong = {**weights, "layout": {**weights["layout"], "order": order}}
+        assert_refused(graph, "weights: layout and sizes that fit", weights=wrong)
+    for field, value in (("nr", 1), ("nr", 12), ("nr", 7), ("kr", 2), ("kr", 0), ("bits", 3)):
+        wrong = {**weights, "layout": {**weights["layout"], field: value}}
+        assert_refused(graph, "weights: ", weights=wrong)
+    if dtype is not DType.INT8:  # as files were written before there was order 1
+        values = graph.tensors["w"].data.reshape(9, 16).T[None]
+        layout = Layout(dtype.bits, 8, 1)
+        old = {**weights, "layout": layout.fields(), "data": pack(values, layout)}
+        assert_refused(graph, "older nybble wrote the file, convert the model again", weights=old)
+
+
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT4, DType.INT2])
+def test_other_files_with_planes_along_channels_are_refused(dtype: DType) -> None:
+    """Of a size that would fit: k is a multiple of any step."""
+    q = Quantization.per_tensor(0.05, 3)
+    values = np.ones((8, 1, 1, 32), np.int8)
+    x, w = (
+        drawing.tensor("x", (1, 1, 1, 32), q),
+        Tensor("w", dtype, values.shape, Quantization.per_tensor(0.01, 0), values),
+    )
+    graph = single(ops.Conv2d(ops.Window((1, 1))), [x, w], drawing.tensor("y", (1, 1, 1, 8), q))
+    (node,) = compile_graph(graph).nodes
+    weights = node.fields["weights"]
+    for kr in (4, 1):
+        wrong = {**weights, "layout": {**weights["layout"], "order": 1, "kr": kr}}
+        expected = (
+            "weights: layout and sizes that fit" if kr == 4 or dtype is DType.INT8 else "a layout with a gemm"
+        )
+        with pytest.raises(ValueError, match=expected):
+            load_nyb(changed(graph, weights=wrong))
 
 
 def test_an_accumulator_beyond_int32_is_refused() -> None:

@@ -16,7 +16,7 @@ from test_evaluate import cli
 
 import nybble
 from models.small import small_graph
-from nybble.compile.pack import Layout, pack
+from nybble.compile.pack import Layout, depthwise_layout, gemm_layout, pack
 from nybble.convert import convert_graph
 from nybble.emit.read import read_model, span
 from nybble.graph import Graph, Port, Quantization
@@ -62,12 +62,14 @@ def test_changed_weights_are_counted(bits: int) -> None:
     assert result.get(key, ("", ""))[1] == ("" if bits == 2 else "5 changed, by 2 at most")
 
 
-@given(st.sampled_from([8, 4, 2]), st.integers(0, 2**32 - 1))
-def test_codes_are_the_packed_integers(bits: int, seed: int) -> None:
+@given(
+    st.sampled_from([8, 4, 2]), st.sampled_from([gemm_layout, depthwise_layout]), st.integers(0, 2**32 - 1)
+)
+def test_codes_are_the_packed_integers(bits: int, layout: Callable[[int], Layout], seed: int) -> None:
     """Every weight is among the codes, the rest is padding with zeros."""
     low = -(1 << (bits - 1))
     values = np.random.default_rng(seed).integers(low, -low, (2, 5, 11)).astype(np.int8)
-    codes = _codes(pack(values, Layout(bits, 8, 4)).tobytes(), bits)
+    codes = _codes(pack(values, layout(bits)).tobytes(), bits)
     wanted = np.bincount(values.reshape(-1).astype(int) - low, minlength=-2 * low)
     wanted[-low] += codes.size - values.size
     assert np.bincount(codes.astype(int) - low, minlength=-2 * low).tolist() == wanted.tolist()
@@ -108,6 +110,7 @@ def test_bits_and_bytes_per_layer() -> None:
         one.where: (one.first, one.second) for one in result.differences if one.what == "weights layout bits"
     }
     assert set(bits.values()) == {("8", "4")}
+    assert not any(one.what == "weights layout order" for one in result.differences)  # bits say it
     assert len(bits) == len(result.layers) == 5
     convolution = next(one for one in result.layers if one.name == "3 Conv2d conv2")
     assert (convolution.first, convolution.second) == (18432, 9216)

@@ -18,27 +18,29 @@ from ..ops.weights import Weights
 class Layout:
     """Panels of ``nr`` output channels; inside, groups of ``kr`` consecutive k per channel.
 
-    Below 8 bits a byte holds 8 / bits planes: the k of plane p are ``kr`` p further on, the first plane in
-    the lowest bits. k is padded with zeros to a multiple of kr * 8 / bits, n to a multiple of nr.
+    Below 8 bits a byte holds 8 / bits planes, the first plane in the lowest bits. Order 0: planes along k, those
+    of plane p being ``kr`` p further on. Order 1: planes along the channels of a panel, those of plane p being
+    nr * bits / 8 p further on. k is padded with zeros to a multiple of ``step``, n to a multiple of nr.
     """
 
     bits: int
     nr: int
     kr: int
+    order: int = 0
 
     @property
-    def planes(self) -> int:
-        """Weights per byte."""
-        return 8 // self.bits
+    def planes(self) -> tuple[int, int]:
+        """Weights per byte: along the channels, along k."""
+        return (8 // self.bits, 1) if self.order else (1, 8 // self.bits)
 
     @property
     def step(self) -> int:
         """k that stand side by side."""
-        return self.kr * self.planes
+        return self.kr * self.planes[1]
 
     def fields(self) -> Mapping[str, int]:
         """The Layout struct of the file."""
-        return {"bits": self.bits, "nr": self.nr, "kr": self.kr, "order": 0}
+        return {"bits": self.bits, "nr": self.nr, "kr": self.kr, "order": self.order}
 
 
 def gemm_layout(bits: int) -> Layout:
@@ -47,23 +49,28 @@ def gemm_layout(bits: int) -> Layout:
 
 
 def depthwise_layout(bits: int) -> Layout:
-    """The layout of depthwise weights: k counts the taps of the window."""
-    return Layout(bits, 8, 1)
+    """The layout of depthwise weights: k counts the taps of the window, of which none is padding."""
+    return Layout(bits, 8, 1, order=int(bits < 8))
 
 
 def pack(values: npt.NDArray[np.int8], layout: Layout) -> npt.NDArray[np.uint8]:
-    """Bytes of weights [groups, n, k]: byte ((panel * steps + step) * nr + n % nr) * kr + k % kr."""
+    """Bytes of weights [groups, n, k]: byte ((panel * steps + step) * columns + n % columns) * kr + k % kr.
+
+    columns: nr, or nr * bits / 8 with planes along the channels.
+    """
     groups, n, k = values.shape
-    step = layout.step
+    step, (along_n, along_k) = layout.step, layout.planes
     panels, steps = -(-n // layout.nr), -(-k // step)
     padded = np.zeros((groups, panels * layout.nr, steps * step), np.int8)
     padded[:, :n, :k] = values
-    shaped = padded.reshape(groups, panels, layout.nr, steps, layout.planes, layout.kr)
-    ordered = shaped.transpose(0, 1, 3, 4, 2, 5).astype(np.uint8)
+    columns = layout.nr // along_n
+    shaped = padded.reshape(groups, panels, along_n, columns, steps, along_k, layout.kr)
+    ordered = shaped.transpose(0, 1, 4, 2, 5, 3, 6).astype(np.uint8)
+    planes = ordered.reshape(groups * panels * steps, along_n * along_k, columns * layout.kr)
     mask = np.uint8((1 << layout.bits) - 1)
-    result = np.zeros((groups, panels, steps, layout.nr, layout.kr), np.uint8)
-    for plane in range(layout.planes):
-        result |= (ordered[:, :, :, plane] & mask) << np.uint8(plane * layout.bits)
+    result = np.zeros((planes.shape[0], planes.shape[2]), np.uint8)
+    for plane in range(planes.shape[1]):
+        result |= (planes[:, plane] & mask) << np.uint8(plane * layout.bits)
     return result.reshape(-1)
 
 

@@ -15,8 +15,8 @@ from ..graph import Array
 #: What follows from the weights, and would only repeat that they differ.
 _DERIVED = ("certificate", "minimum", "data", "channels")
 
-#: Fields of an operator that repeat what its output tensor says.
-_REPEATED = (("output", "zero_point"),)
+#: Fields of an operator that repeat what its output tensor says, or the bits of its weights.
+_REPEATED = (("output", "zero_point"), ("weights layout", "order"))
 
 
 @dataclass(frozen=True)
