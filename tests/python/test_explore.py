@@ -269,7 +269,9 @@ def test_points_need_classes() -> None:
 
 
 def test_without_classes_the_loss_is_noise() -> None:
-    exploration = explore(network(head=""), CALIBRATION, budget="bytes=70%", candidates=2)
+    exploration = explore(
+        network(head=""), CALIBRATION, budget="bytes=70%", candidates=2, recipe=Recipe(method="mse")
+    )
     assert not exploration.classes
     assert exploration.chosen.calibration.same is None
     assert "noise / signal" in exploration.html()
@@ -467,7 +469,8 @@ def test_command(tmp_path: Path) -> None:
     out = tmp_path / "out.nyb"
     command = ["explore", str(tmp_path / "net.onnx"), "--data", str(tmp_path / "calib.npz")]
     command += ["--test", str(tmp_path / "test.npz"), "--candidates", "3", "--budget", "bytes=70%"]
-    command += ["-o", str(out)]
+    (tmp_path / "quick.yaml").write_text("method: mse")
+    command += ["--recipe", str(tmp_path / "quick.yaml"), "-o", str(out)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     place = tmp_path / "net.explore"
@@ -500,7 +503,8 @@ def test_command_refuses_levels(tmp_path: Path, levels: str) -> None:
 def test_recipe_holds_for_every_candidate() -> None:
     overrides = (Override(type="Conv2d", weights=2), Override(type="Conv2d", activations=4))
     exploration = run(
-        "bytes=70%", recipe=Recipe(4, activations=8, calibration="percentile", overrides=overrides)
+        "bytes=70%",
+        recipe=Recipe(4, activations=8, calibration="percentile", method="mse", overrides=overrides),
     )
     assert {c.name for c in exploration.candidates} >= {"W8", "W4", "W2"}
     for candidate in exploration.candidates:
