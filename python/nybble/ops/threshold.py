@@ -64,8 +64,9 @@ def _steps(scale: float, reach: int, output: Tensor) -> tuple[npt.NDArray[np.int
     last = output.highest - output.zero_point
     # Step k happens near (k - 0.5) / scale; a few neighbours on both sides decide which accumulator it is.
     centres = np.floor((np.arange(first + 1, last + 1) - 0.5) / scale)
+    centres = centres[np.abs(centres) <= reach + 3]  # others say nothing that the ends do not
     near = np.clip(centres[:, None] + np.arange(-2, 4), -reach, reach).astype(np.int64)
-    near = np.unique(np.concatenate([near.reshape(-1), np.array([-reach, reach], np.int64)]))
+    near = np.concatenate([near.reshape(-1), np.array([-reach, reach], np.int64)])
     return near, np.clip(_round_away(near.astype(np.float64) * scale), first, last)
 
 
