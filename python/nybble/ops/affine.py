@@ -51,18 +51,22 @@ class Affine(Lookup):
         return Affine(after.factor * self.factor, after.factor * self.offset + after.offset, low, high)
 
     def table(self, x: Tensor, y: Tensor) -> Array:
-        slope, start = Fraction(self.factor) * Fraction(x.scale), Fraction(self.offset)
-        entries = []
-        for centred in (domain(x) - x.zero_point).tolist():
-            real = slope * centred + start
-            if self.low != -math.inf:
-                real = max(real, Fraction(self.low))
-            if self.high != math.inf:
-                real = min(real, Fraction(self.high))
-            entries.append(math.floor(real / Fraction(y.scale) + Fraction(1, 2)))
+        unit, half = Fraction(y.scale), Fraction(1, 2)
+        slope, start = Fraction(self.factor) * Fraction(x.scale) / unit, Fraction(self.offset) / unit + half
+        # Integers over one denominator are much faster than fractions.
+        whole = math.lcm(slope.denominator, start.denominator)
+        factor, offset = int(slope * whole), int(start * whole)
+        # Rounding is monotone, so that the bounds may be rounded instead of what they bound.
+        low, high = (
+            end if math.isinf(end) else math.floor(Fraction(end) / unit + half)
+            for end in (self.low, self.high)
+        )
         limits = (y.lowest - y.zero_point, y.highest - y.zero_point)
-        clamped = [min(max(entry, limits[0]), limits[1]) for entry in entries]
-        return np.array(clamped, np.int64) + y.zero_point
+        entries = [
+            min(max(min(max((factor * centred + offset) // whole, low), high), limits[0]), limits[1])
+            for centred in (domain(x) - x.zero_point).tolist()
+        ]
+        return np.array(entries, np.int64) + y.zero_point
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         y = arrays[0] * np.float32(self.factor) + np.float32(self.offset)
