@@ -5,8 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=build/sanitized
+# Compiled as by the preset asan, so that a compiler cache serves both.
 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DNYB_PYTHON=ON -DNYB_TOOLS=OFF \
-    -DNYB_SANITIZE=address,undefined -DPython_EXECUTABLE="$(command -v python)" > /dev/null
+    -DNYB_SANITIZE=address,undefined -DNYB_WERROR=ON -DPython_EXECUTABLE="$(command -v python)" > /dev/null
 cmake --build $build > /dev/null
 rm -rf $build/package
 mkdir -p $build/package
