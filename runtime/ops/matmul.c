@@ -97,6 +97,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .segment = part->rows.segment / matmul->bytes,
         .pitch = part->rows.pitch,
         .line = part->rows.line,
+        .gap = part->rows.gap,
         .stride = part->rows.stride,
         .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
         .prepacked = prepacked(matmul, part),

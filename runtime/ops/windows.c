@@ -63,7 +63,8 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     const bool whole_lines = pixel || (w->per_group == w->channels && v->dilation_width == 1);
     const bool whole_steps = (uint64_t)v->width * w->per_group % w->step == 0;
     const bool strided = v->stride_width > v->width || v->stride_height > v->height;
-    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps) {
+    const bool apart = v->stride_width > 1 && w->unbroken;
+    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps && !(pixel && apart)) {
         w->kind = NYB_WINDOWS_IN_PLACE;
     } else if (whole_lines && whole_steps && w->per_group % 4 == 0 && !strided) {
         w->kind = NYB_WINDOWS_LINES;
@@ -248,6 +249,8 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
         }
     }
     const bool unbroken = one || below == w->out_width * next;
+    const size_t apart = below / next; // rows from a line to the next
+    const bool even = !unbroken && below % next == 0 && apart > w->out_width && apart < UINT32_MAX;
     return (nyb_rows){
         .a = (const uint8_t *const *)(const void *)scratch,
         .count = lines * w->out_width,
@@ -255,6 +258,7 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
         .segment = w->segment,
         .pitch = line * v->dilation_height,
         .line = unbroken ? lines * w->out_width : w->out_width,
+        .gap = even ? (uint32_t)(apart - w->out_width) : 0,
         .stride = stride,
     };
 }

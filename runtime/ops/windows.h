@@ -21,6 +21,7 @@ typedef struct nyb_windows {
     uint32_t out_height, out_width;
     int8_t pad_value;
     const nyb_form *form;
+    bool unbroken; // rows that follow one another are worth a copy of them
     uint32_t step; // that stretches of a row are padded to
     // Chosen by nyb_windows_plan.
     nyb_windows_kind kind;
@@ -46,6 +47,7 @@ typedef struct nyb_rows {
     uint32_t segment;
     size_t pitch;
     uint32_t line;
+    uint32_t gap;
     size_t stride;
 } nyb_rows;
 

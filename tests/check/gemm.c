@@ -115,6 +115,11 @@ static void draw_activations(check *c, gemm_case *g, gemm_shape shape, check_pla
     // One line, short ones, or long ones that the last row may break off.
     g->a_line = 1 + check_below(c, check_below(c, 2) ? 8 : 2 * args->rows + 1);
     g->a_jump = !shape.dense && check_below(c, 2) ? check_below(c, 64) / align * align : 0;
+    args->gap = 0;
+    if (g->a_jump > 0 && g->a_stride > 0 && check_below(c, 2)) {
+        args->gap = 1 + check_below(c, 4);
+        g->a_jump = args->gap * g->a_stride;
+    }
     g->a_pitch = (args->segment + check_below(c, 20) + align - 1) / align * align;
     const size_t padded = (args->segment + step - 1) / step * step;
     const size_t count =

@@ -10,9 +10,10 @@
 //   (kr * 8 / weight bits) where there are several. A stretch is readable up to a multiple of the step, where
 //   it meets weights that are 0, and not read beyond that.
 // line, stride: `rows` is a multiple of `line`, rows of a line lie `stride` bytes apart; 0: they may lie
-// anywhere. weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr
-// bytes; what pads
-//   the depth is 0. Any size may be 0.
+//   anywhere. gap: lines lie as if so many rows were between one and the next, which can be read as rows
+//   too; 0: they may lie anywhere.
+// weights: ceil(columns / nr) panels in the variant's layout (base/packed.h), aligned to nr * kr bytes; what
+//   pads the depth is 0. Any size may be 0.
 // bias, multiplier, shift, weight_sum: one int32 per column, readable up to a multiple of nr.
 // weight_sum: of each column's weights, each times its factor.
 // weight_minimum: no weight is smaller. Sums of a lying caller may be wrong.
@@ -44,6 +45,7 @@ typedef struct nyb_gemm_args {
     uint32_t segment;
     size_t pitch;
     uint32_t line;
+    uint32_t gap;
     size_t stride;
     const uint8_t *weights;
     const void *prepacked;

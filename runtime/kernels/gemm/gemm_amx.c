@@ -19,6 +19,7 @@ enum {
     FEW_ROWS = 32,
     BROAD_MAX = 8,   // steps whose weights of 64 columns leave room in the first cache
     NARROW_MAX = 24, // and of 32 columns
+    AHEAD_MAX = 8,   // lines that are fetched at once: reads wait behind more
     ROWS_MIN = 12
 };
 
@@ -30,11 +31,13 @@ typedef struct weight_tiles {
     _Alignas(64) int8_t tile[TILE_VECTORS][TILE_BYTES];
 } weight_tiles;
 
-// The tiles on the rows. They do not cross from one line to the next, the last of a line overlaps the one
+// The tiles on the rows, which are counted with those of the gaps where that makes fewer tiles: lines are
+// joined then. Tiles do not cross from one line to the next otherwise; the last of a line overlaps the one
 // before. Steps overlap likewise at the end of a segment, where weights of 0 stand for those that were there
 // before.
 typedef struct tiling {
-    uint32_t line;
+    uint32_t line;   // rows that tiles may cross
+    uint32_t pitch;  // rows from a line of the call to the next
     uint32_t height; // rows of a tile
     uint32_t across; // tiles of a line
     uint32_t tiles;
@@ -67,10 +70,17 @@ static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t)
     if (args->rows < ROWS_MIN || args->depth == 0 || args->line == 0) {
         return false;
     }
-    t->line = args->line;
-    t->across = divided_up(args->line, TILE_ROWS);
-    t->height = divided_up(args->line, t->across);
-    t->tiles = args->rows / args->line * t->across;
+    const uint32_t lines = args->rows / args->line;
+    const uint64_t joined = lines * ((uint64_t)args->line + args->gap) - args->gap;
+    t->line = t->pitch = args->line;
+    if (args->gap > 0 && args->gap <= args->line / 2 && joined <= UINT32_MAX / 2 &&
+        divided_up((uint32_t)joined, TILE_ROWS) < lines * divided_up(args->line, TILE_ROWS)) {
+        t->line = (uint32_t)joined;
+        t->pitch += args->gap;
+    }
+    t->across = divided_up(t->line, TILE_ROWS);
+    t->height = divided_up(t->line, t->across);
+    t->tiles = (t->line == args->line ? lines : 1) * t->across;
     set_steps(args, bits, t);
     return t->height >= ROWS_MIN / 2;
 }
@@ -78,6 +88,30 @@ static bool tiling_of(const nyb_gemm_args *args, const uint32_t bits, tiling *t)
 static uint32_t tile_row(const tiling *t, uint32_t tile) {
     const uint32_t at = tile % t->across * t->height;
     return tile / t->across * t->line + (at + t->height > t->line ? t->line - t->height : at);
+}
+
+static const uint8_t *tile_start(const nyb_gemm_args *args, const tiling *t, uint32_t tile) {
+    const uint32_t row = tile_row(t, tile);
+    return args->a[row / t->pitch * args->line] + row % t->pitch * args->stride;
+}
+
+// The epilogue of `count` rows from `row` on, gaps left out.
+NYB_INLINE void finish(const nyb_gemm_args *args, const tiling *t, const nyb_strip16 *strip, __m512i *sums,
+                       uint32_t row, uint32_t count, int8_t *c, const int vectors) {
+    if (t->pitch == args->line) {
+        nyb_strip16_epilogue(args, strip, sums, row, count, c + row * args->c_stride, vectors);
+        return;
+    }
+    for (uint32_t done = 0, next; done < count; done += next) {
+        const uint32_t line = (row + done) / t->pitch, x = (row + done) % t->pitch;
+        const uint32_t end = x < args->line ? args->line : t->pitch;
+        next = count - done < end - x ? count - done : end - x;
+        if (x < args->line) {
+            const uint32_t to = line * args->line + x;
+            nyb_strip16_epilogue(args, strip, sums + done * (size_t)vectors, to, next,
+                                 c + to * args->c_stride, vectors);
+        }
+    }
 }
 
 // The first k of a step within its segment.
@@ -138,9 +172,10 @@ typedef struct ahead {
 } ahead;
 
 static ahead ahead_of(const tiling *t, const weight_tiles *next, int strips) {
-    const uint32_t lines = sizeof(weight_tiles) / LINE, pairs = divided_up(t->tiles, 2);
+    const uint32_t lines = divided_up(sizeof(weight_tiles) / LINE, divided_up(t->tiles, 2));
     const uint8_t *from = (const uint8_t *)next;
-    return (ahead){from, from + (size_t)strips * t->all_steps * sizeof *next, divided_up(lines, pairs)};
+    return (ahead){from, from + (size_t)strips * t->all_steps * sizeof *next,
+                   lines < AHEAD_MAX ? lines : AHEAD_MAX};
 }
 
 // The sums of two tiles of rows, or one, over `count` steps, begun or added to what is there.
@@ -243,11 +278,11 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
                             laid + (uint32_t)half * steps, each, bits);
                 }
                 for (uint32_t i = tile; i < last; i += 2) {
-                    const uint8_t *a0 = args->a[tile_row(t, i)];
+                    const uint8_t *a0 = tile_start(args, t, i);
                     __m512i *to = sums + (i - tile) * tile_sums + each * half;
                     const __m512i *start = strip.start + each * half;
                     if (i + 1 < last) {
-                        multiply(args, t, start, a0, args->a[tile_row(t, i + 1)], first, count, w, to,
+                        multiply(args, t, start, a0, tile_start(args, t, i + 1), first, count, w, to,
                                  (size_t)vectors, &next, each, 2);
                     } else {
                         multiply(args, t, start, a0, a0, first, count, w, to, (size_t)vectors, &next, each,
@@ -262,8 +297,8 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
             for (next = i + 1; next < last && tile_row(t, next) == row + (next - i) * t->height;) {
                 next++;
             }
-            nyb_strip16_epilogue(args, &strip, sums + (i - tile) * tile_sums, row, (next - i) * t->height,
-                                 args->c + row * args->c_stride + n, vectors);
+            finish(args, t, &strip, sums + (i - tile) * tile_sums, row, (next - i) * t->height, args->c + n,
+                   vectors);
         }
     }
 }

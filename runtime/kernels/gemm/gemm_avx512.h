@@ -17,6 +17,7 @@ typedef struct nyb_strip16 {
     uint32_t columns;
     __m512i start[NYB_STRIP_VECTORS]; // of the sums
     nyb_scale16 scale[NYB_STRIP_VECTORS];
+    nyb_scaling scaling;
     nyb_narrow64 narrow;
 } nyb_strip16;
 
@@ -36,15 +37,33 @@ static inline nyb_strip16 nyb_strip16_load(const nyb_gemm_args *args, uint32_t n
     s.columns = args->columns - n < NYB_LANES16 * vectors ? args->columns - n : NYB_LANES16 * vectors;
     s.narrow = nyb_narrow64_of(&args->output);
     nyb_strip16_panels(args, n, (size_t)nyb_panel_bytes(args->depth, bits, 8, 4), s.panel, 2 * vectors);
-    for (uint32_t v = 0; v < vectors; v++, n += NYB_LANES16) {
-        const uint32_t left = args->columns - n;
-        const __mmask16 mask = (__mmask16)(left < NYB_LANES16 ? (1u << left) - 1 : 0xFFFF);
-        s.start[v] = _mm512_maskz_loadu_epi32(mask, args->bias + n);
+    // |sum| <= 2^14 * depth + |bias|
+    bool small = args->depth <= 1u << 15 && args->row_bias == NULL;
+    __m512i shift[NYB_STRIP_VECTORS];
+    __mmask16 mask[NYB_STRIP_VECTORS];
+    for (uint32_t v = 0; v < vectors; v++) {
+        const uint32_t at = n + NYB_LANES16 * v, left = args->columns - at;
+        mask[v] = (__mmask16)(left < NYB_LANES16 ? (1u << left) - 1 : 0xFFFF);
+        shift[v] = nyb_shifts16(args->multiplier + at, args->shift + at, mask[v]);
+        s.start[v] = _mm512_maskz_loadu_epi32(mask[v], args->bias + at);
+        small =
+            small && _mm512_cmpgt_epu32_mask(_mm512_abs_epi32(s.start[v]), _mm512_set1_epi32(1 << 30)) == 0;
         if (shifted) {
-            const __m512i sum = _mm512_maskz_loadu_epi32(mask, args->weight_sum + n);
+            const __m512i sum = _mm512_maskz_loadu_epi32(mask[v], args->weight_sum + at);
             s.start[v] = _mm512_sub_epi32(s.start[v], _mm512_slli_epi32(sum, 7));
         }
-        s.scale[v] = nyb_scale16_load(args->multiplier + n, args->shift + n, mask, &args->output);
+    }
+    s.scaling = NYB_SCALING_PLAIN;
+    for (uint32_t v = 0; v < vectors; v++) {
+        const nyb_scaling scaling = nyb_scaling16(shift[v], small, &args->output);
+        s.scaling = scaling > s.scaling ? scaling : s.scaling;
+    }
+    for (uint32_t v = 0; v < vectors; v++) {
+        s.scale[v] = nyb_scale16_load(args->multiplier + n + NYB_LANES16 * v, shift[v], mask[v], s.scaling,
+                                      &args->output);
+        if (s.scaling != NYB_SCALING_WIDE) {
+            s.start[v] = nyb_raised16(s.start[v]);
+        }
     }
     return s;
 }
@@ -76,8 +95,8 @@ NYB_INLINE void nyb_strip16_finish(const nyb_gemm_args *args, const nyb_strip16 
             const uint32_t at = row + (uint32_t)j < rows ? (uint32_t)j : rows - 1 - row;
             to[j] = c + at * c_stride;
             NYB_EACH (v, vectors) {
-                x[j * vectors + v] = nyb_scale16_apply(&scale[v], from[at * (uint32_t)vectors + (uint32_t)v],
-                                                       scaling, &args->output);
+                x[j * vectors + v] =
+                    nyb_scale16_apply(&scale[v], from + at * (uint32_t)vectors + v, scaling, &args->output);
             }
         }
         const __m512i results = nyb_narrow64_apply(&narrow, x);
@@ -128,11 +147,7 @@ NYB_INLINE void nyb_strip16_epilogue(const nyb_gemm_args *args, const nyb_strip1
     for (uint32_t i = 0; args->row_bias != NULL && i < rows * (uint32_t)vectors; i++) {
         sums[i] = _mm512_add_epi32(sums[i], _mm512_set1_epi32(args->row_bias[first + i / (uint32_t)vectors]));
     }
-    nyb_scaling scaling = strip->scale[0].scaling;
-    NYB_EACH (v, vectors) {
-        scaling = strip->scale[v].scaling > scaling ? strip->scale[v].scaling : scaling;
-    }
-    switch (scaling) {
+    switch (strip->scaling) {
     case NYB_SCALING_PLAIN:
         nyb_strip16_scaled(args, strip, sums, rows, c, vectors, NYB_SCALING_PLAIN);
         break;
