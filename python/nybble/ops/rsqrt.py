@@ -14,6 +14,7 @@ tensorflow/lite/kernels/internal/common.h.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +39,18 @@ class Rsqrt(Lookup):
         scale = 1.0 / (math.sqrt(x.scale) * y.scale)
         multiplier, shift = quantize_multiplier(scale / (1 << _SHIFT))
         centred = domain(x) - x.zero_point
-        roots = [requantize(np.array(1), *_inverse_sqrt(int(c)), Rounding.DOUBLE) for c in centred.clip(1)]
-        scaled = requantize(np.array(roots), multiplier, shift, Rounding.DOUBLE) + y.zero_point
+        roots = np.array([_root(int(c)) for c in centred.clip(1)])
+        scaled = requantize(roots, multiplier, shift, Rounding.DOUBLE) + y.zero_point
         return np.where(centred > 0, np.clip(scaled, y.lowest, y.highest), y.highest)
 
     def real(self, arrays: Sequence[Array]) -> list[npt.NDArray[np.float32]]:
         return [(np.float32(1) / np.sqrt(arrays[0])).astype(np.float32)]
+
+
+@functools.cache  # at most 255 values
+def _root(value: int) -> int:
+    """r of the formula."""
+    return int(requantize(np.array(1), *_inverse_sqrt(value), Rounding.DOUBLE))
 
 
 def _inverse_sqrt(value: int) -> tuple[int, int]:
