@@ -15,7 +15,7 @@ from nybble import ops
 from nybble.graph import DType, Graph, Node, Port, Tensor, constant, evaluate, evaluate_outputs, peak_bytes
 from nybble.ops import Activation, Window
 from nybble.quantize import Recipe, methods, observe
-from nybble.quantize.adaround import descend, refit
+from nybble.quantize.adaround import descend, descend_each, refit
 from nybble.quantize.apply import quantize_graph
 from nybble.quantize.clip import Weighting, full_scales, search_scales
 from nybble.quantize.gptq import gptq, inverse
@@ -132,6 +132,22 @@ def test_ternary_weights_are_found_again() -> None:
         solution = METHODS["adaround"].solve(problem, Grid(-1, 1, shared=shared))
         assert np.array_equal(solution.integers, np.rint(exact / 0.3))
         assert np.allclose(solution.scales, 0.3, rtol=5e-2)
+
+
+@given(st.integers(0, 10**6), any_grid, st.integers(1, 3), st.integers(1, 4), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_descents_beside_each_other_end_where_each_does_alone(
+    seed: int, grid: Grid, groups: int, outputs: int, depth: int
+) -> None:
+    """Bit for bit, wherever they start, also of parts that settle after different numbers of sweeps."""
+    starts = []
+    for i, share in enumerate((1.0, 0.7, 1.3, 1.0)):
+        problem = random_problem(seed + i // 2, groups, outputs, depth).damped(0.01)
+        scales = search_scales(problem, grid, Weighting.GRAM) * share
+        starts.append((problem, grid.nearest(problem.weights, scales), scales))
+    for start, (problem, *found) in zip(starts, descend_each(iter(starts), grid), strict=True):
+        assert problem is start[0]
+        assert all(map(np.array_equal, found, descend(*start, grid)))
 
 
 @given(st.integers(0, 10**6))
@@ -368,7 +384,7 @@ def test_damping_is_chosen_on_samples_that_were_not_solved_on(
         whole.join(fold)
         folds.append(fold.problem(weights, np.zeros((1, 6)), 1.0))
     problem = replace(whole.problem(weights, np.zeros((1, 6)), 1.0), folds=tuple(folds))
-    damped = methods._damped(problem, GRIDS[8], methods._from_one_start)
+    damped = methods._damped(problem, GRIDS[8], methods._from_one_start_each)
     diagonal = np.einsum("gkk->gk", problem.gram)
     share = float((np.einsum("gkk->gk", damped.gram) - diagonal)[0, 0] / diagonal.mean())
     assert 0.99 * least <= share <= 1.01 * most

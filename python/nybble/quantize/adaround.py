@@ -13,12 +13,37 @@ how much of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
 import numpy as np
 
 from .layer import Float64, Grid, LayerProblem, weights_times
 
 #: Sweeps over all weights of a layer at most; most layers settle sooner.
 SWEEPS = 20
+
+#: Bytes of moments that stand side by side in one descent.
+_BESIDE = 16 << 20
+
+#: A problem, and the integers [g, o, k] and scales [g, o] where descent starts or ends.
+Descent = tuple[LayerProblem, Float64, Float64]
+
+
+def descend_each(starts: Iterable[Descent], grid: Grid) -> Iterator[Descent]:
+    """What descend makes of each start, all of one shape. Several are groups of one descent, which has the same steps in
+    fewer calls of numpy: on small layers these cost more than their work.
+    """
+    rest = iter(starts)
+    for first in rest:
+        room = _BESIDE // first[0].gram.nbytes if grid.groups is None and not grid.shared else 1
+        part = [first, *islice(rest, max(room, 1) - 1)]
+        problems, integers, scales = zip(*part, strict=True)
+        gram, cross = (np.concatenate([getattr(p, name) for p in problems]) for name in ("gram", "cross"))
+        beside = replace(problems[0], gram=gram, cross=cross)  # all that descent reads
+        q, s = descend(beside, np.concatenate(integers), np.concatenate(scales), grid)
+        yield from zip(problems, np.split(q, len(part)), np.split(s, len(part)), strict=True)
 
 
 def descend(
@@ -28,19 +53,22 @@ def descend(
     gram, cross = problem.gram, problem.cross
     diagonal = np.einsum("gkk->gk", gram)
     safe = np.where(diagonal > 0, diagonal, 1.0)
+    free = (diagonal > 0).all(axis=0)
     q, s = integers.copy(), scales
     factors = grid.factors(q.shape)
     product = weights_times(q, gram)  # H q
     for _ in range(sweeps):
         changed = False
+        wanted = cross / s[:, :, None]
         for k in range(q.shape[2]):
             # The derivative by q_k vanishes at q_k - (s H q - c)_k / (s H_kk).
-            best = q[:, :, k] + (cross[:, :, k] / s - product[:, :, k]) / safe[:, None, k]
+            best = q[:, :, k] + (wanted[:, :, k] - product[:, :, k]) / safe[:, None, k]
             new = grid.rounded(best, None if factors is None else factors[:, :, k])
             if grid.pair_sum is not None:
                 left = _left(q, k, grid.pair_sum)
                 new = np.clip(new, -left, left)
-            new = np.where(diagonal[:, None, k] > 0, new, q[:, :, k])
+            if not free[k]:
+                new = np.where(diagonal[:, None, k] > 0, new, q[:, :, k])
             step = new - q[:, :, k]
             moved = step.nonzero()
             if len(moved[0]):

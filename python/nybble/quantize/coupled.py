@@ -97,7 +97,7 @@ def _refit(q: Float64, s: Float64, product: Float64, slope: Float64, curvature: 
         if below <= 0:
             continue
         found = float(np.float32(s[o] - float((q[o] * slope[o]).sum()) / (curvature[o, o] * below)))
-        if found > 0:
+        if found > 0 and found != s[o]:
             slope += curvature[:, o, None] * ((found - s[o]) * product[o])
             s[o] = found
 

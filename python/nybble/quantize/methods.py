@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from .adaround import descend
+from .adaround import Descent, descend_each
 from .clip import Weighting, full_scales, search_scales
 from .coupled import descend_together
 from .gptq import gptq
 from .layer import Float64, Grid, IntegerLayer, LayerProblem
 
 Solve = Callable[[LayerProblem, Grid], IntegerLayer]
+#: The same of several problems of one shape.
+SolveEach = Callable[[Iterable[LayerProblem], Grid], Iterator[IntegerLayer]]
 
 #: Shares of H's diagonal of which one is added before weights are moved together.
 SHARES = (0.001, 0.01, 0.1, 1.0, 10.0)
@@ -62,24 +64,25 @@ def _clip(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     return _rounded(problem, search_scales(problem, grid, Weighting.GRAM), grid, bias=True)
 
 
-def _damped(problem: LayerProblem, grid: Grid, solve: Solve) -> LayerProblem:
+def _damped(problem: LayerProblem, grid: Grid, solve: SolveEach) -> LayerProblem:
     """The problem with the share of SHARES whose weights do best on samples that they were not solved on: on each
-    part of the samples those of the other. solve: takes a damped problem.
+    part of the samples those of the other. solve: takes damped problems.
     """
     if len(problem.folds) < 2:
         return problem.damped(DAMPING, SCARCITY)
-    errors = []
-    for share in SHARES:
-        error = 0.0
-        for seen, other in (problem.folds, problem.folds[::-1]):
-            found = solve(seen.damped(share), grid)
-            error += float(other.error_with(found.integers * found.scales[:, :, None], found.bias).sum())
-        errors.append(error)
-    return problem.damped(SHARES[int(np.argmin(errors))])
+    solved = solve((seen.damped(share) for share in SHARES for seen in problem.folds), grid)
+    errors = [
+        float(other.error_with(found.integers * found.scales[:, :, None], found.bias).sum())
+        for found, other in zip(solved, problem.folds[::-1] * len(SHARES), strict=True)
+    ]
+    return problem.damped(SHARES[int(np.argmin(np.add(errors[::2], errors[1::2])))])
 
 
 def _gptq(problem: LayerProblem, grid: Grid) -> IntegerLayer:
-    return _by_gptq(_damped(problem, grid, _by_gptq), grid)
+    def each(problems: Iterable[LayerProblem], grid: Grid) -> Iterator[IntegerLayer]:
+        return (_by_gptq(damped, grid) for damped in problems)
+
+    return _by_gptq(_damped(problem, grid, each), grid)
 
 
 def _by_gptq(damped: LayerProblem, grid: Grid) -> IntegerLayer:
@@ -91,7 +94,7 @@ def _by_gptq(damped: LayerProblem, grid: Grid) -> IntegerLayer:
 
 
 def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
-    damped = _damped(problem, grid, _from_one_start)
+    damped = _damped(problem, grid, _from_one_start_each)
     scales = search_scales(damped, grid, Weighting.GRAM)
     # Descent ends in a minimum near its start: each channel, or all together, takes the best of several.
     shares = SHALLOW_STARTS if problem.weights.shape[2] <= SHALLOW else STARTS
@@ -99,9 +102,9 @@ def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     starts.append((gptq(damped, scales, grid), scales))
     best = np.full(scales.shape, np.inf)
     integers = starts[0][0]
-    for start, s in starts:
+    ends = descend_each([(damped, *start) for start in starts], grid)
+    for (start, _), (_, found, refitted) in zip(starts, ends, strict=True):
         allowed = grid.holds(start)
-        found, refitted = descend(damped, start, s, grid)
         error = grid.together(np.where(allowed, damped.error(found * refitted[:, :, None]), np.inf))
         better = error < best
         best = np.where(better, error, best)
@@ -112,10 +115,13 @@ def _adaround(problem: LayerProblem, grid: Grid) -> IntegerLayer:
     return IntegerLayer(integers, scales, problem.best_bias(integers * scales[:, :, None]))
 
 
-def _from_one_start(damped: LayerProblem, grid: Grid) -> IntegerLayer:
-    scales = search_scales(damped, grid, Weighting.GRAM)
-    integers, scales = descend(damped, grid.nearest(damped.weights, scales), scales, grid)
-    return IntegerLayer(integers, scales, damped.best_bias(integers * scales[:, :, None]))
+def _from_one_start_each(problems: Iterable[LayerProblem], grid: Grid) -> Iterator[IntegerLayer]:
+    def start(damped: LayerProblem) -> Descent:
+        scales = search_scales(damped, grid, Weighting.GRAM)
+        return damped, grid.nearest(damped.weights, scales), scales
+
+    for damped, integers, scales in descend_each(map(start, problems), grid):
+        yield IntegerLayer(integers, scales, damped.best_bias(integers * scales[:, :, None]))
 
 
 def _float32(scales: Float64) -> Float64:
