@@ -134,6 +134,17 @@ EMULATED void emulated_store_masked_epi8(void *to, uint64_t mask, const int8_t *
     }
 }
 #define _mm512_loadu_si512 emulated_loadu
+// Floats that are only moved: integers here.
+EMULATED __m512i emulated_movehdup(__m512i x) {
+    const emulated_lanes a = {x};
+    emulated_lanes r;
+    for (int i = 0; i < 16; i++)
+        r.u32[i] = a.u32[i | 1];
+    return r.v;
+}
+#define _mm512_load_ps emulated_loadu
+#define _mm512_movehdup_ps emulated_movehdup
+#define _mm512_castps_si512(x) (x)
 #define _mm512_storeu_si512 emulated_storeu
 #define _mm512_maskz_loadu_epi8(mask, from) emulated_load_masked_epi8(_mm512_setzero_si512(), mask, from)
 #define _mm512_maskz_loadu_epi32(mask, from) emulated_load_masked_epi32(_mm512_setzero_si512(), mask, from)
@@ -153,10 +164,18 @@ EMULATED_2(sub_epi32, u32, 16, a.u32[i] - b.u32[i])
 EMULATED_2(add_epi64, u64, 8, a.u64[i] + b.u64[i])
 EMULATED_2(sub_epi64, u64, 8, a.u64[i] - b.u64[i])
 EMULATED_2(adds_epi16, i16, 32, (int16_t)emulated_saturate(a.i16[i] + b.i16[i], INT16_MIN, INT16_MAX))
+EMULATED_2(mul_epu32, u64, 8, (uint64_t)a.u32[2 * i] * b.u32[2 * i])
 EMULATED_2(mul_epi32, i64, 8, (int64_t)a.i32[2 * i] * b.i32[2 * i])
 EMULATED_2(min_epi8, i8, 64, a.i8[i] < b.i8[i] ? a.i8[i] : b.i8[i])
 EMULATED_2(max_epi8, i8, 64, a.i8[i] > b.i8[i] ? a.i8[i] : b.i8[i])
 EMULATED_2(min_epi32, i32, 16, a.i32[i] < b.i32[i] ? a.i32[i] : b.i32[i])
+EMULATED __m512i emulated_abs_epi32(__m512i x) {
+    const emulated_lanes a = {x};
+    emulated_lanes r;
+    for (int i = 0; i < 16; i++)
+        r.u32[i] = a.i32[i] < 0 ? 0u - a.u32[i] : a.u32[i];
+    return r.v;
+}
 EMULATED_2(max_epi32, i32, 16, a.i32[i] > b.i32[i] ? a.i32[i] : b.i32[i])
 #define _mm512_xor_si512 emulated_xor
 #define _mm512_and_si512 emulated_and
@@ -166,13 +185,16 @@ EMULATED_2(max_epi32, i32, 16, a.i32[i] > b.i32[i] ? a.i32[i] : b.i32[i])
 #define _mm512_sub_epi64 emulated_sub_epi64
 #define _mm512_adds_epi16 emulated_adds_epi16
 #define _mm512_mul_epi32 emulated_mul_epi32
+#define _mm512_mul_epu32 emulated_mul_epu32
 #define _mm512_min_epi8 emulated_min_epi8
 #define _mm512_max_epi8 emulated_max_epi8
 #define _mm512_min_epi32 emulated_min_epi32
+#define _mm512_abs_epi32 emulated_abs_epi32
 #define _mm512_max_epi32 emulated_max_epi32
 
 // Shifts; from the width of a lane on they leave 0, or the sign.
 EMULATED_SHIFT(slli_epi32, u32, 16, n > 31 ? 0 : a.u32[i] << n)
+EMULATED_SHIFT(slli_epi64, u64, 8, n > 63 ? 0 : a.u64[i] << n)
 EMULATED_SHIFT(srli_epi32, u32, 16, n > 31 ? 0 : a.u32[i] >> n)
 EMULATED_SHIFT(srli_epi64, u64, 8, n > 63 ? 0 : a.u64[i] >> n)
 EMULATED_SHIFT(srai_epi32, i32, 16, a.i32[i] >> (n > 31 ? 31 : n))
@@ -182,6 +204,7 @@ EMULATED_2(srav_epi16, i16, 32, (int16_t)(a.i16[i] >> ((uint16_t)b.i16[i] > 15 ?
 EMULATED_2(srav_epi32, i32, 16, a.i32[i] >> (b.u32[i] > 31 ? 31 : b.u32[i]))
 EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 #define _mm512_slli_epi32 emulated_slli_epi32
+#define _mm512_slli_epi64 emulated_slli_epi64
 #define _mm512_srli_epi32 emulated_srli_epi32
 #define _mm512_srli_epi64 emulated_srli_epi64
 #define _mm512_srai_epi32 emulated_srai_epi32
@@ -242,10 +265,14 @@ EMULATED __m512i emulated_permutex2var_epi8(__m512i low, __m512i index, __m512i 
 
 // Masks.
 EMULATED_COMPARE(test_epi32_mask, __mmask16, i32, 16, (a.i32[i] & b.i32[i]) != 0)
+EMULATED_COMPARE(cmpgt_epu32_mask, __mmask16, u32, 16, a.u32[i] > b.u32[i])
 EMULATED_COMPARE(cmplt_epi32_mask, __mmask16, i32, 16, a.i32[i] < b.i32[i])
+EMULATED_COMPARE(cmpgt_epi32_mask, __mmask16, i32, 16, a.i32[i] > b.i32[i])
 EMULATED_COMPARE(cmpgt_epi64_mask, __mmask8, i64, 8, a.i64[i] > b.i64[i])
 #define _mm512_test_epi32_mask emulated_test_epi32_mask
+#define _mm512_cmpgt_epu32_mask emulated_cmpgt_epu32_mask
 #define _mm512_cmplt_epi32_mask emulated_cmplt_epi32_mask
+#define _mm512_cmpgt_epi32_mask emulated_cmpgt_epi32_mask
 #define _mm512_cmpgt_epi64_mask emulated_cmpgt_epi64_mask
 EMULATED __mmask64 emulated_movepi8_mask(__m512i x) {
     const emulated_lanes a = {x};
