@@ -111,6 +111,12 @@ def prepare(reference: Graph, recipe: Recipe) -> Graph:
 
     Raises QuantizationError where the network is quantized already.
     """
+    require_float(reference)
+    return separate_widths(separate_given(prepare_float(reference)), recipe)
+
+
+def require_float(reference: Graph) -> None:
+    """Raises QuantizationError where the network is quantized already."""
     wrong = [
         port.name for port in reference.inputs if reference.tensors[port.tensor].dtype is not DType.FLOAT32
     ]
@@ -118,7 +124,6 @@ def prepare(reference: Graph, recipe: Recipe) -> Graph:
         raise QuantizationError(
             f"{reference.name}: is quantized already (input {wrong[0]!r}): use nybble.convert"
         )
-    return separate_widths(separate_given(prepare_float(reference)), recipe)
 
 
 def quantize_to_graph(

@@ -189,10 +189,8 @@ def test_layers_are_tried_again_around_the_best(
         trial, who = try_work(task, work, progress)
         if work.fold is None:
             return trial, who
-        own = {node.name: work.recipe.levels(task.graph).get(node.outputs[0]) for node in task.graph.nodes}
-        layers = {name: b for name, b in own.items() if b is not None}
-        tried = [layers, *(layers | {name: b} for name, b in work.alone(task.graph))]
-        return replace(trial, losses=tuple(interacting(tuple(one.values())) for one in tried)), who
+        tried = [tuple(one.levels(task.graph).values()) for one in (work.recipe, *work.others)]
+        return replace(trial, losses=tuple(map(interacting, tried))), who
 
     monkeypatch.setattr("nybble.measure.workers.try_work", with_losses)
     monkeypatch.setattr("nybble.measure.explore.ROUNDS", rounds)
@@ -256,7 +254,19 @@ def test_budget_of_points_that_nothing_meets() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "bytes", "bytes=", "bytes=2ms", "latency=2", "points=1%", "points=-1", "size=3"]
+    "text",
+    [
+        "",
+        "bytes",
+        "bytes=2,",
+        "arena=2ms",
+        "bytes=",
+        "bytes=2ms",
+        "latency=2",
+        "points=1%",
+        "points=-1",
+        "size=3",
+    ],
 )
 def test_budget_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="expected a budget such as"):

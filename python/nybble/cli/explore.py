@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from ..quantize.levels import sorted_levels
 from ..quantize.parameters import Level
-from ..quantize.recipe import WEIGHT_LEVELS
 from .options import FILE, check_destination, force_option, level_of
 from .terminal import Column, count_text, print_table, stages
 
@@ -33,8 +33,9 @@ from .terminal import Column, count_text, print_table, stages
     "--budget",
     default="points=0.5",
     show_default=True,
-    help="bytes=50000 or bytes=50% (of the file in 8 bits), weights=50% (of the packed weights alone), latency=2ms (on "
-    "this machine), or points=0.5 (accuracy lost on the calibration samples).",
+    help="bytes=50000 or bytes=50% (of the file at the highest level), weights=50% (of the packed weights alone), "
+    "arena=50% (of the memory of activations), latency=2ms (on this machine), or points=0.5 (accuracy lost on the "
+    "calibration samples); several with commas between: the first is spent, the others have to hold.",
 )
 @click.option("-o", "--output", type=FILE, metavar="OUT.nyb", help="Write the chosen model.")
 @click.option(
@@ -48,13 +49,16 @@ from .terminal import Column, count_text, print_table, stages
     default="8,4,2",
     show_default=True,
     metavar="LEVELS",
-    help="Bits that a layer's weights may have, or ternary (-1, 0 and 1, in 2 bits).",
+    help="What a layer may have: bits of its weights, or ternary (-1, 0 and 1, in 2 bits); or of its weights and its "
+    "activations, as w8a8,w4a8,w4a16. Activations of 16 bits take twice the memory of 8 and more time; of 4 and 2 bits "
+    "they save neither: each takes a byte.",
 )
 @click.option(
     "--recipe",
     type=FILE,
     metavar="RECIPE.yaml",
-    help="Everything but the bits of the weights: calibration, activations, as nybble quantize takes it.",
+    help="Everything but what levels choose: calibration, activations where no level names them, as nybble quantize "
+    "takes it.",
 )
 @click.option(
     "--samples",
@@ -86,7 +90,7 @@ def explore(
     dask: str | None,
     force: bool,
 ) -> None:
-    """Find which level an application needs: 8, 4 or 2 bits, layer by layer.
+    """Find which level an application needs: weights of 8, 4 or 2 bits, activations of 8 or 16, layer by layer.
 
     Each layer of the float MODEL (.onnx or .tflite) is lowered alone to each level and the loss measured on
     the integer core. An exact search finds mixed levels for every size; candidates along the whole front,
@@ -102,6 +106,7 @@ def explore(
     Examples:
       nybble explore net.onnx --data calib.npz --test test.npz --budget bytes=50%
       nybble explore net.onnx --data calib.npz --budget latency=2ms -o net.nyb --jobs 2
+      nybble explore net.onnx --data calib.npz --levels w8a16,w8a8,w4a16,w4a8 --budget bytes=60%,arena=75%
     """
     from ..convert import write_whole
     from ..measure.explore import Budget, write_reports
@@ -130,7 +135,7 @@ def explore(
             progress=show,
         )
     heads, rows = found.rows()
-    numbers = ("file", "weights", "predicted", "loss", "latency")
+    numbers = ("file", "weights", "arena", "predicted", "loss", "latency")
     print_table([Column(head, head in numbers) for head in heads], rows)
     click.echo()
     click.echo(verdict(found))
@@ -143,8 +148,8 @@ def explore(
 
 def _levels(text: str) -> tuple[Level, ...]:
     found = tuple(level_of(part) for part in text.split(","))
-    if not set(found) <= set(WEIGHT_LEVELS):
-        raise click.BadParameter(
-            f"expected levels such as 8,4,2 or 8,ternary, found {text!r}", param_hint="--levels"
-        )
+    try:
+        sorted_levels(found, 8)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--levels") from None
     return found

@@ -8,22 +8,26 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..convert import producer, write_whole
+from ..quantize.levels import parts_of
 from ..quantize.parameters import Level
 from ..quantize.recipe import Recipe
+from ..session import load_nyb
 from .bench import LayerTime
 from .budget import Budget
+from .memory import read_plan
 from .report import bits_text, html_report, loss_text, lost_text, milliseconds, png_report
 from .trial import Score
 
 
 @dataclass(frozen=True)
 class LayerSensitivity:
-    """A layer with weights. operators: its positions in the model. Per level: weight_bytes as the file
-    stores them; loss: by which the network's loss rises where this layer alone has the level (0 at the highest).
+    """A layer with weights. operators: its positions in the model of the highest level. Per level: weight_bytes as the
+    file stores them; loss: by which the network's loss rises where this layer alone has the level (0 at the highest).
     """
 
     name: str
@@ -37,10 +41,10 @@ class LayerSensitivity:
 class Candidate:
     """A recipe, and what was measured of its model on the integer core.
 
-    bits: of each layer. predicted: the additive model's loss; loss: the measured one, on the calibration
+    bits: the level of each layer. predicted: the additive model's loss; loss: the measured one, on the calibration
     samples. latency: nanoseconds of one invocation on this machine. front: whether no other
-    candidate has as little of loss, bytes and latency and less of one of them (latencies within LATENCY_NOISE
-    are equal).
+    candidate has as little of loss, bytes, activations' memory and latency and less of one of them (latencies within
+    LATENCY_NOISE are equal).
     """
 
     name: str
@@ -59,6 +63,11 @@ class Candidate:
     def file_bytes(self) -> int:
         """Bytes of the model file."""
         return len(self.model)
+
+    @cached_property
+    def activation_bytes(self) -> int:
+        """Bytes of the arena that activations take."""
+        return read_plan(self.model).arena
 
     @property
     def sha256(self) -> str:
@@ -144,6 +153,7 @@ class Exploration:
                     "recipe": c.recipe.to_dict(),
                     "file_bytes": c.file_bytes,
                     "weight_bytes": c.weight_bytes,
+                    "activation_bytes": c.activation_bytes,
                     "sha256": c.sha256,
                     "predicted_loss": c.predicted,
                     "loss": c.loss,
@@ -158,15 +168,26 @@ class Exploration:
         }
 
 
+def layer_operators(model: bytes) -> dict[str, tuple[int, ...]]:
+    """Positions of the operators with weights in a model, by the layers' names."""
+    found: dict[str, tuple[int, ...]] = {}
+    for layer in load_nyb(model).layers():
+        if layer.weight_bytes:
+            found[layer.name] = (*found.get(layer.name, ()), layer.index)
+    return found
+
+
 def candidate_rows(
     candidates: Sequence[Candidate], chosen: Candidate | None = None
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(headings, a row of text per candidate)."""
+    """(headings, a row of text per candidate); the arena where levels name activations."""
+    arena = any(parts_of(bits)[1] for c in candidates for bits in c.bits)
     heads = (
         "model",
         "bits of the layers",
         "file",
         "weights",
+        *["arena"] * arena,
         "predicted",
         "loss",
         "points lost",
@@ -180,6 +201,7 @@ def candidate_rows(
             bits_text(c.bits),
             f"{c.file_bytes:,}",
             f"{c.weight_bytes:,}",
+            *[f"{c.activation_bytes:,}"] * arena,
             loss_text(c.predicted),
             loss_text(c.loss),
             lost_text(c.calibration),

@@ -13,6 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from ..convert import producer
+from ..quantize.levels import parts_of
 from ..quantize.parameters import Level, level_text
 from .memory import read_plan
 from .svg import Mark, linear_axis, log_axis, memory_map, scatter
@@ -146,11 +147,13 @@ def _table(headings: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Sequen
 
 def _candidates(found: Exploration) -> str:
     has_points = found.chosen.calibration.points_lost() is not None
+    arena = parts_of(found.levels[0])[1] is not None
     headings = [
         ("model", ""),
         ("bits of the layers", "name"),
         ("file", "n"),
         ("weights", "n"),
+        *[("arena", "n")] * arena,
         ("predicted", "n"),
     ]
     headings += [("loss", "n")] + [("points lost (calibration)", "n")] * has_points
@@ -164,6 +167,7 @@ def _candidates(found: Exploration) -> str:
             bits_text(c.bits),
             f"{c.file_bytes:,}",
             f"{c.weight_bytes:,}",
+            *[f"{c.activation_bytes:,}"] * arena,
             loss_text(c.predicted),
             loss_text(c.loss),
         ]
@@ -189,6 +193,10 @@ def _layers(found: Exploration, times: Sequence[LayerTime]) -> str:
         ("bytes", "n"),
         ("time", "n"),
     ]
+    own: dict[str, list[float]] = {}
+    for t in times:
+        if t.layer.weight_bytes:
+            own.setdefault(t.layer.name, []).append(t.nanoseconds)
     rows = []
     for layer, bits in zip(found.layers, found.chosen.bits, strict=True):
         cells = [
@@ -198,10 +206,10 @@ def _layers(found: Exploration, times: Sequence[LayerTime]) -> str:
         ]
         for b in lower:
             share = math.log10(max(layer.loss[b], _LEAST_LOSS) / _LEAST_LOSS) / span
-            cells.append(f"{loss_text(layer.loss[b])}{_bar(share, f'b{b}')}")
-        cells.append(f'<span class="bits bits{bits}">{bits}</span>')
+            cells.append(f"{loss_text(layer.loss[b])}{_bar(share, f'b{parts_of(b)[0]}')}")
+        cells.append(f'<span class="bits bits{parts_of(bits)[0]}">{bits}</span>')
         cells.append(f"{layer.weight_bytes[bits]:,}")
-        cells.append(milliseconds(sum(times[j].nanoseconds for j in layer.operators)))
+        cells.append(milliseconds(sum(own.get(layer.name, ()))))
         rows.append(("", cells))
     return _table(headings, rows)
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from .. import ops
 from ..graph import Array, Graph, evaluate_batches
+from ..passes import prepare_float
 from ..quantize.observe import observe
 from ..quantize.parameters import Range
-from ..quantize.recipe import Recipe
+from ..quantize.recipe import Recipe, has_weights
 from ..quantize.samples import Data, read_samples
-from ..quantizing import prepare
+from ..quantize.ties import separate_given
+from ..quantize.widths import separate_widths
+from ..quantizing import require_float
 from .results import Results, content_key
 
 #: Parts of the calibration samples of which each is answered by a network that was solved without it.
@@ -50,8 +53,9 @@ class Part:
 class Task:
     """What all trials of a network share.
 
-    graph: float, prepared; ranges: of its activations; samples: that it is calibrated on. classes: per output,
-    whether its last axis holds scores of classes. calibration: samples that decide, ``rows`` of them all; test:
+    graph: float, prepared but for Quantize between 8 and 16 bits, which are a recipe's. ranges: of the activations of
+    recipes with one level for all layers (observe), by _ranges_key. samples: that ranges are calibrated on. classes: per
+    output, whether its last axis holds scores of classes. calibration: samples that decide, ``rows`` of them all; test:
     samples that are reported on, by which nothing is decided.
 
     Weights that were solved on some samples answer these better than others (cross-validation: Stone, 1974): what
@@ -59,12 +63,52 @@ class Task:
     """
 
     graph: Graph
-    ranges: Mapping[str, Range]
+    ranges: Mapping[str, tuple[Recipe, Mapping[str, Range]]]
     samples: tuple[Array, ...]
     classes: tuple[bool, ...]
     calibration: Part
     rows: Array
     test: Part | None
+    _more: dict[str, Mapping[str, Range]] = field(default_factory=dict, repr=False)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers with weights; layers of one name have one level."""
+        return tuple(dict.fromkeys(node.name for node in self.graph.nodes if has_weights(node)))
+
+    def prepared(self, recipe: Recipe) -> Graph:
+        """The float graph as the recipe quantizes it."""
+        return separate_widths(self.graph, recipe)
+
+    def observed(self, graph: Graph, recipe: Recipe) -> Mapping[str, Range]:
+        """The ranges of a recipe; graph: prepared for it."""
+        key = _ranges_key(recipe)
+        if key in self.ranges:
+            return self.ranges[key][1]
+        if key not in self._more:
+            self._more[key] = observe(graph, self.samples, recipe)
+        return self._more[key]
+
+    def estimated(self, graph: Graph, recipe: Recipe) -> Mapping[str, Range]:
+        """The ranges of a recipe without a look at the samples, where those of recipes with its numbers of bits are
+        known: each tensor's, of a recipe that gives it as many bits. graph: prepared for it.
+        """
+        key = _ranges_key(recipe)
+        if key in self.ranges:
+            return self.ranges[key][1]
+        known = [(one.activation_bits(self.prepared(one)), ranges) for one, ranges in self.ranges.values()]
+        bits, written = recipe.activation_bits(graph), graph.producers()
+        found = {}
+        for name in bits:
+            source = name
+            if graph.tensors[name].data is not None:
+                continue
+            while source not in self.graph.tensors:
+                source = written[source].inputs[0]
+            every = [(ranges[source], b.get(source)) for b, ranges in known if source in ranges]
+            if every:
+                found[name] = next((seen for seen, b in every if b == bits[name]), every[0][0])
+        return found
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -104,6 +148,13 @@ def class_outputs(graph: Graph, labelled: bool) -> tuple[bool, ...]:
     )
 
 
+def _ranges_key(recipe: Recipe) -> str:
+    """Of what ranges depend on in a recipe."""
+    overrides = [(o.name, o.type, o.activations, o.calibration) for o in recipe.overrides]
+    kept = [o for o in overrides if o[2:] != (None, None)]
+    return content_key(recipe.activations, recipe.calibration, recipe.percentile, recipe.symmetric, kept)
+
+
 def _code_digest() -> str:
     """Of the package's Python: results of other code do not count."""
     root = Path(__file__).resolve().parents[1]
@@ -132,7 +183,7 @@ def _array_key(arrays: Sequence[Array]) -> str:
 
 def prepare_task(
     reference: Graph,
-    base: Recipe,
+    uniform: Sequence[Recipe],
     data: Data,
     labels: npt.ArrayLike | None,
     test: Data | None,
@@ -141,19 +192,26 @@ def prepare_task(
     store: Results,
     tell: Callable[[str, int, int], None],
 ) -> tuple[Task, str]:
-    """(what trials share, the hash of all of it). Ranges and float answers are taken from the results."""
-    graph = prepare(reference, base)
+    """(what trials share, the hash of all of it). uniform: recipes with one level for all layers, of which ranges are
+    known at once. Ranges and float answers are taken from the results.
+    """
+    require_float(reference)
+    graph = separate_given(prepare_float(reference))
     inputs, found = read_samples(data, reference)
     code = content_key(_code_digest(), _graph_key(reference))
-    key = content_key(code, "ranges", base.to_dict(), _array_key(inputs))
-    entry = store.read(key)
-    if entry is None:
-        tell("calibrating", 0, 1)
-        ranges: Mapping[str, Range] = observe(graph, inputs, base)
-        store.write(key, dict(ranges))
-    else:
-        ranges = {name: Range(*seen) for name, seen in entry[0].items()}
-    tell("calibrating", 1, 1)
+    known: dict[str, tuple[Recipe, Mapping[str, Range]]] = {}
+    keys = []
+    for done, recipe in enumerate(uniform):
+        tell("calibrating", done, len(uniform))
+        keys.append(key := content_key(code, "ranges", recipe.to_dict(), _array_key(inputs)))
+        entry = store.read(key)
+        if entry is None:
+            ranges: Mapping[str, Range] = observe(separate_widths(graph, recipe), inputs, recipe)
+            store.write(key, dict(ranges))
+        else:
+            ranges = {name: Range(*seen) for name, seen in entry[0].items()}
+        known[_ranges_key(recipe)] = recipe, ranges
+    tell("calibrating", len(uniform), len(uniform))
     taken = np.arange(len(inputs[0]))
     if count is not None and count < len(taken):
         taken = np.arange(count) * len(taken) // count
@@ -173,12 +231,12 @@ def prepare_task(
         test_y = _checked(test_found if test_labels is None else test_labels, len(test_inputs[0]))
         report = _part(code, graph, test_inputs, test_y, store, tell, "test")
     classes = class_outputs(graph, y is not None)
-    task = Task(graph, ranges, tuple(inputs), classes, decide, taken, report)
+    task = Task(graph, known, tuple(inputs), classes, decide, taken, report)
     parts = [p for p in (decide, report) if p is not None]
     samples_key = [
         [_array_key(p.inputs), None if p.labels is None else _array_key([p.labels])] for p in parts
     ]
-    return task, content_key(code, key, classes, samples_key)
+    return task, content_key(code, keys, classes, samples_key)
 
 
 def _checked(labels: npt.ArrayLike | None, count: int) -> Array | None:

@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..convert import convert_graph, producer
-from ..graph import Array, Graph
+from ..graph import Array
 from ..ops.exact import exact_sum, exp, log
-from ..quantize.apply import Progress, lower, quantize_graph, quantize_levels
-from ..quantize.parameters import Level
-from ..quantize.recipe import Recipe, has_weights
+from ..quantize.apply import Progress, assemble, quantize_graph, quantize_levels
+from ..quantize.recipe import Recipe
 from ..session import Session, load_nyb
 from .intervals import paired_counts
 from .task import Part, Task, before_softmax
@@ -74,27 +73,21 @@ class Score:
 @dataclass(frozen=True)
 class Work:
     """A recipe to try. fold: on the samples of that fold, solved on the others (Task.fold); None: solved on all
-    samples, for the model's file and its score on the test samples. others: levels of weights at which each layer
-    shall be tried alone, the rest as the recipe has it.
+    samples, for the model's file and its score on the test samples. others: recipes that differ from it in the level of
+    one layer, to be measured with the weights as they are solved in the network of the recipe.
     """
 
     recipe: Recipe
     fold: int | None
-    others: tuple[Level, ...] = ()
-
-    def alone(self, graph: Graph) -> list[tuple[str, Level]]:
-        """(layers' name, level) of those that are tried alone: not where the recipe has that level already."""
-        levels = self.recipe.levels(graph)
-        names = {node.name: levels[node.outputs[0]] for node in graph.nodes if has_weights(node)}
-        return [(name, bits) for name, own in names.items() for bits in self.others if bits != own]
+    others: tuple[Recipe, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trial:
     """What came of a piece of work.
 
-    losses: in LOSS_STEP (see :func:`loss_of`), of the recipe's network and of those with one layer at another level;
-    none where the file is asked for. weight_bytes: of the same, per operator. score: of the recipe's network;
+    losses: in LOSS_STEP (see :func:`loss_of`), of the recipe's network and of the others; none where the file is asked
+    for. weight_bytes: of the same, per layer (Task.layers). score: of the recipe's network;
     None where there are no test samples. model: its file.
     """
 
@@ -178,32 +171,40 @@ def try_work(task: Task, work: Work, progress: Progress | None = None) -> tuple[
 
 def _build(task: Task, work: Work, progress: Progress | None) -> Trial:
     """The model of a recipe."""
-    model = convert_graph(quantize_graph(task.graph, task.ranges, work.recipe, task.samples, progress))
+    graph = task.prepared(work.recipe)
+    ranges = task.observed(graph, work.recipe)
+    model = convert_graph(quantize_graph(graph, ranges, work.recipe, task.samples, progress))
     session = load_nyb(model)
     test = task.test
     found = None if test is None else score(run_batches(session, test.inputs)[0], test, task.classes[0])
-    return Trial((), (_weight_bytes(session),), found, model)
+    return Trial((), (_weight_bytes(task, session),), found, model)
 
 
 def _measure(task: Task, work: Work, progress: Progress | None) -> Trial:
     """Losses on a fold. One pass over the other samples solves all layers at all levels."""
     assert work.fold is not None
     samples, part = task.fold(work.fold)
-    graph, layers = quantize_levels(task.graph, task.ranges, work.recipe, work.others, samples, progress)
+    prepared = task.prepared(work.recipe)
+    levels = dict.fromkeys(level for other in work.others for level in other.levels(prepared).values())
+    ranges = task.observed(prepared, work.recipe)
+    graph, solved = quantize_levels(prepared, ranges, work.recipe, tuple(levels), samples, progress)
     losses, weight_bytes, scores = [], [], []
-    for name, bits in (("", 0), *work.alone(task.graph)):
-        nodes = [
-            node.outputs[0] for node in task.graph.nodes if bits and has_weights(node) and node.name == name
-        ]
-        lowered = lower(graph, [layers[output, bits] for output in nodes])
-        session = load_nyb(convert_graph(before_softmax(lowered), golden=False))
+    for recipe in (work.recipe, *work.others):
+        if recipe is not work.recipe:
+            prepared = task.prepared(recipe)
+            graph = assemble(prepared, task.estimated(prepared, recipe), recipe, solved)
+        session = load_nyb(convert_graph(before_softmax(graph), golden=False))
         answers = run_batches(session, part.inputs)
         loss = math.fsum(map(loss_of, part.answers, answers, task.classes))
         losses.append(round(loss / LOSS_STEP))
-        weight_bytes.append(_weight_bytes(session))
+        weight_bytes.append(_weight_bytes(task, session))
         scores.append(score(answers[0], part, task.classes[0]))
     return Trial(tuple(losses), tuple(weight_bytes), scores[0])
 
 
-def _weight_bytes(session: Session) -> tuple[int, ...]:
-    return tuple(layer.weight_bytes for layer in session.layers())
+def _weight_bytes(task: Task, session: Session) -> tuple[int, ...]:
+    sizes = dict.fromkeys(task.layers, 0)
+    for layer in session.layers():
+        if layer.weight_bytes:
+            sizes[layer.name] += layer.weight_bytes
+    return tuple(sizes.values())

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -85,12 +84,8 @@ def quantize_graph(
     return quantize_levels(graph, ranges, recipe, (), samples, progress)[0]
 
 
-@dataclass(frozen=True, eq=False)
-class LoweredLayer:
-    """A layer of an integer graph at another level: its node, and the constants that the node reads."""
-
-    node: Node
-    constants: tuple[Tensor, ...]
+#: Solutions of layers, by output and level of weights.
+LayerSolutions = Mapping[tuple[str, Level], IntegerLayer]
 
 
 def quantize_levels(
@@ -100,16 +95,64 @@ def quantize_levels(
     others: Sequence[Level],
     samples: Sequence[Array] = (),
     progress: Progress | None = None,
-) -> tuple[Graph, dict[tuple[str, Level], LoweredLayer]]:
-    """(the graph of quantize_graph, every layer at ``others``, levels of weights, by its output and level; not at that
-    which the recipe gives it).
+) -> tuple[Graph, LayerSolutions]:
+    """(the graph of quantize_graph, the solution of every layer at the level that the recipe gives it and at ``others``).
 
     A layer at another level is solved in the network of the recipe, on what the layers before it pass
-    on there: that network with this layer alone at another level (lower) is one replacement away.
+    on there: that network with this layer alone at another level (assemble) is one replacement away.
     """
     levels, granularities = recipe.levels(graph), recipe.granularities(graph)
-    lowered: dict[tuple[str, Level], LoweredLayer] = {}
+    solved: dict[tuple[str, Level], IntegerLayer] = {}
     method = METHODS[recipe.method]
+    tensors = _integer_tensors(graph, ranges, recipe)
+    walk = _walk(graph, samples, tensors, method.curvature) if method.moments and samples else None
+    coarse = min(recipe.activation_bits(graph).values(), default=8) < 8
+    nodes = []
+    for done, node in enumerate(graph.nodes):
+        new = _own_node(node, tensors)
+        if has_weights(node):
+            weights, bias = _constants(graph, node)
+            problem = LayerProblem.of_weights(weights, bias)
+            if walk is not None:
+                problem = walk.problem(node, tensors).eased(1.0 if coarse else _MADE_UP)
+            own, shared = levels[node.outputs[0]], granularities[node.outputs[0]] == "tensor"
+            for level in dict.fromkeys((own, *others)):
+                grid = _grid(level, recipe.pair_safe, shared)
+                solution = _solution(problem, node, level, grid, recipe, walk is not None)
+                # They are few bits, and of all layers at once there are many.
+                held = replace(solution, integers=solution.integers.astype(np.int8))
+                solved[node.outputs[0], level] = held
+            new = _quantized_layer(graph, tensors, new, own, shared, solved[node.outputs[0], own])
+            coarse = coarse or _grid(own, recipe.pair_safe, shared).high == 1
+        nodes.append(new)
+        if walk is not None:
+            walk.advance(node, new, tensors)
+        if progress is not None:
+            progress(done + 1, len(graph.nodes))
+    return graph.rebuilt(nodes, tensors), solved
+
+
+def assemble(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe, solved: LayerSolutions) -> Graph:
+    """The integer graph of a float one whose layers are solved; graph, ranges, recipe: as of quantize_graph.
+
+    solved: as of quantize_levels, with the levels that the recipe has, perhaps of other activations: weights and their
+    scales hardly depend on these, and biases are made for them here.
+    """
+    levels, granularities = recipe.levels(graph), recipe.granularities(graph)
+    tensors = _integer_tensors(graph, ranges, recipe)
+    nodes = []
+    for node in graph.nodes:
+        new = _own_node(node, tensors)
+        if has_weights(node):
+            output = node.outputs[0]
+            level, shared = levels[output], granularities[output] == "tensor"
+            new = _quantized_layer(graph, tensors, new, level, shared, solved[output, level])
+        nodes.append(new)
+    return graph.rebuilt(nodes, tensors)
+
+
+def _integer_tensors(graph: Graph, ranges: Mapping[str, Range], recipe: Recipe) -> dict[str, Tensor]:
+    """The tensors of the integer graph but weights and biases, which are those of the float one."""
     parameters = activation_quantizations(graph, ranges, recipe)
     weights_and_biases = {name for node in graph.nodes if has_weights(node) for name in node.inputs[1:]}
     tensors: dict[str, Tensor] = {}
@@ -118,35 +161,11 @@ def quantize_levels(
             tensors[name] = _as_integers(tensor, *parameters[name])
         else:
             tensors[name] = tensor
-    walk = _walk(graph, samples, tensors, method.curvature) if method.moments and samples else None
-    coarse = min(recipe.activation_bits(graph).values(), default=8) < 8
-    nodes = []
-    for done, node in enumerate(graph.nodes):
-        new = replace(node, op=own_rounding(node.op, tensors[node.outputs[0]].dtype is DType.INT16))
-        if has_weights(node):
-            weights, bias = _constants(graph, node)
-            problem = LayerProblem.of_weights(weights, bias)
-            if walk is not None:
-                problem = walk.problem(node, tensors).eased(1.0 if coarse else _MADE_UP)
-            own, shared = levels[node.outputs[0]], granularities[node.outputs[0]] == "tensor"
-            for level in others:
-                if level == own:
-                    continue
-                constants: dict[str, Tensor] = {}
-                grid = _grid(level, recipe.pair_safe, shared)
-                solution = _solution(problem, node, level, grid, recipe, walk is not None)
-                other = _quantized_layer(graph, ChainMap(constants, tensors), new, level, grid, solution)
-                lowered[node.outputs[0], level] = LoweredLayer(other, tuple(constants.values()))
-            grid = _grid(own, recipe.pair_safe, shared)
-            solution = _solution(problem, node, own, grid, recipe, walk is not None)
-            new = _quantized_layer(graph, tensors, new, own, grid, solution)
-            coarse = coarse or grid.high == 1
-        nodes.append(new)
-        if walk is not None:
-            walk.advance(node, new, tensors)
-        if progress is not None:
-            progress(done + 1, len(graph.nodes))
-    return graph.rebuilt(nodes, tensors), lowered
+    return tensors
+
+
+def _own_node(node: Node, tensors: Mapping[str, Tensor]) -> Node:
+    return replace(node, op=own_rounding(node.op, tensors[node.outputs[0]].dtype is DType.INT16))
 
 
 def _walk(graph: Graph, samples: Sequence[Array], tensors: Mapping[str, Tensor], curvature: bool) -> Walk:
@@ -157,20 +176,6 @@ def _walk(graph: Graph, samples: Sequence[Array], tensors: Mapping[str, Tensor],
     inputs = zip([tensors[port.tensor] for port in graph.inputs], chosen, strict=True)
     integers = {t.name: quantized(x, t.quantized, t.dtype) for t, x in inputs}
     return Walk(graph, chosen, integers, curvatures(graph, chosen) if curvature else {})
-
-
-def lower(graph: Graph, layers: Sequence[LoweredLayer]) -> Graph:
-    """The graph of quantize_levels with some of its layers replaced."""
-    tensors = dict(graph.tensors)
-    nodes: dict[str, Node] = {}
-    for layer in layers:
-        names = {}
-        for tensor in layer.constants:
-            names[tensor.name] = name = fresh(tensors, tensor.name)
-            tensors[name] = replace(tensor, name=name)
-        inputs = tuple(names.get(name, name) for name in layer.node.inputs)
-        nodes[layer.node.outputs[0]] = replace(layer.node, inputs=inputs)
-    return graph.rebuilt([nodes.get(node.outputs[0], node) for node in graph.nodes], tensors)
 
 
 def _solution(
@@ -219,20 +224,22 @@ def _quantized_layer(
     tensors: MutableMapping[str, Tensor],
     node: Node,
     level: Level,
-    grid: Grid,
+    shared: bool,
     solution: IntegerLayer,
 ) -> Node:
-    """A layer with weights and bias as integers; its new constants are added to ``tensors``."""
+    """A layer with weights and bias as integers; its new constants are added to ``tensors``. shared: its channels have
+    one scale.
+    """
     weights = graph.tensors[node.inputs[1]]
     input_scale = tensors[node.inputs[0]].scale
     bias = solution.bias.reshape(-1)
     # A channel whose bias would pass the accumulator gets a larger scale, and weights to go with it.
-    scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale, grid.shared)
+    scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale, shared)
     ratio = (solution.scales / scales.astype(np.float64).reshape(solution.scales.shape))[:, :, None]
     integers = np.floor(solution.integers * ratio + 0.5).astype(np.int8)
     values = as_weights(integers, node.op, weights.shape)
-    held = scales[:1] if grid.shared else scales
-    axis = None if grid.shared else OUTPUT_AXIS[type(node.op)]
+    held = scales[:1] if shared else scales
+    axis = None if shared else OUTPUT_AXIS[type(node.op)]
     quantization = Quantization(tuple(float(s) for s in held), (0,) * held.size, axis, solution.groups)
     dtype = WEIGHT_TYPES[level]
     name = fresh(tensors, f"{weights.name}/int{dtype.bits}")

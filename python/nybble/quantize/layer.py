@@ -117,7 +117,7 @@ class Grid:
 class IntegerLayer:
     """What a method chose: integers [g, o, k], their scales [g, o], the real bias [g, o], factors along k if any."""
 
-    integers: Float64
+    integers: Float64 | npt.NDArray[np.int8]
     scales: Float64
     bias: Float64
     groups: ScaleGroups | None = None
