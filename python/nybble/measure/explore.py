@@ -104,13 +104,12 @@ def explore(
     source, data, labels, test: as nybble.quantize takes them; data are the samples that ranges are calibrated on
     and that everything is decided by, test those that are only reported on. budget: see Budget.parse; with points,
     the smallest model that loses at most as many, otherwise the one of the least loss; of several the first says which,
-    and all have to hold. recipe: everything but what
-    levels choose. levels: bits of weights, 8, 4, 2 or 'ternary', or of weights and activations, such as 'w4a16' (where
-    one names activations, those that do not have the recipe's); activations of 4 and 2 bits save neither bytes nor time
-    here (quantize.recipe). samples: how many of ``data`` trials are measured on, evenly taken;
-    all where it is None. candidates: how many selections along the fronts are measured. jobs: processes (a script that
-    asks for more than one guards its start with ``if __name__ == "__main__"``); dask: address of a Dask scheduler.
-    results: directory from which an interrupted exploration goes on. progress: called with (what, done, of).
+    and all have to hold. recipe: everything but what levels choose. levels: bits of weights, 8, 4, 2 or 'ternary', or of
+    weights and activations, such as 'w4a16' (where one names activations, those that do not have the recipe's);
+    activations of 4 and 2 bits save neither bytes nor time here. samples: how many of ``data`` trials are measured on,
+    evenly taken; all where it is None. candidates: how many selections along the fronts are measured. jobs: processes (a
+    script that asks for more than one guards its start with ``if __name__ == "__main__"``); dask: address of a Dask
+    scheduler. results: directory from which an interrupted exploration goes on. progress: called with (what, done, of).
 
     Models, losses and scores are the same for any number of jobs and on every machine; latencies are measured in
     this process, one candidate after the other. Raises what nybble.quantize raises, and QuantizationError

@@ -288,9 +288,9 @@ def html_report(found: Exploration) -> str:
         charts=_charts(found),
         candidates=_candidates(found),
         candidates_note=escape(
-            f"Grey: another candidate has no more of loss, bytes and latency. {labels[0].upper()}{labels[1:]}."
+            f"Grey: another candidate has no more of loss, bytes, memory and latency. {labels[0].upper()}{labels[1:]}."
             if chosen.calibration.points_lost() is not None
-            else "Grey: another candidate has no more of loss, bytes and latency."
+            else "Grey: another candidate has no more of loss, bytes, memory and latency."
         ),
         layers=_layers(found, times),
         arena=f"{plan.arena:,} bytes",
