@@ -128,19 +128,32 @@ void nyb_file_unmap(nyb_file *file) {
     file->size = 0;
 }
 
+// Advice for the whole pages of some memory, which the system may ignore.
+static __attribute__((unused)) void advise(void *memory, size_t bytes, int advice) {
+    const uintptr_t page = nyb_page_bytes();
+    const uintptr_t start = ((uintptr_t)memory + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
+    if (end > start) {
+        madvise((void *)start, end - start, advice);
+    }
+}
+
 void *nyb_memory(size_t bytes) {
     void *memory = NULL;
     if (posix_memalign(&memory, NYB_ALIGNMENT, bytes ? bytes : 1) != 0) {
         return NULL;
     }
+#if defined(MADV_HUGEPAGE)
+    // An arena of this size holds prepacked weights, whose pages are all read once per inference.
+    if (bytes >= (size_t)4 << 20) {
+        advise(memory, bytes, MADV_HUGEPAGE);
+    }
+#endif
 #if defined(MADV_POPULATE_WRITE)
     // All of it is about to be written: its pages come in one call, not in one fault each. A larger arena may
     // be more than the machine has, and fails when it is used.
-    const uintptr_t page = nyb_page_bytes();
-    const uintptr_t start = ((uintptr_t)memory + page - 1) / page * page;
-    const uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
-    if (end > start && bytes <= (size_t)64 << 20) {
-        madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+    if (bytes <= (size_t)64 << 20) {
+        advise(memory, bytes, MADV_POPULATE_WRITE);
     }
 #endif
     return memory;

@@ -165,7 +165,8 @@ NYB_INLINE void lay_out(const nyb_gemm_args *args, const tiling *t, const uint8_
     }
 }
 
-// Prepacked weights of the next strip, of which every step of this one fetches some lines.
+// Prepacked weights of the next strip, of which every step of this one fetches some lines. Behind the last
+// strip of a layer are those of the next layer.
 typedef struct ahead {
     const uint8_t *from, *to;
     uint32_t lines;
@@ -260,7 +261,7 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
     const weight_tiles *prepacked = args->prepacked;
     prepacked = prepacked == NULL ? NULL : prepacked + n / NYB_PREPACKED_COLUMNS * (size_t)t->all_steps;
     ahead next = {NULL, NULL, 0};
-    if (prepacked != NULL && args->columns - n > NYB_LANES16 * (uint32_t)vectors) {
+    if (prepacked != NULL) {
         next = ahead_of(t, prepacked + (uint32_t)halves * t->all_steps, halves);
     }
     // Weights that do not fit are laid out anew for every group of rows.
