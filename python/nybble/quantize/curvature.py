@@ -19,6 +19,7 @@ import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from ..graph import Array, Graph, Node, evaluate_batches
 from ..ops.exact import exact_matmul, exact_sum, exp
 from ..ops.window import NO_PADDING
 from .layer import Float64
+from .solved import digest
 
 #: Samples whose gradients are looked at.
 SAMPLES = 64
@@ -38,13 +40,26 @@ _PROBES = 2
 #: describes at a certain answer, and samples with one would count nothing.
 _TEMPERATURE = 4.0
 
+#: What curvatures found, by the hash of the samples, as long as the graph lives.
+_KNOWN: WeakKeyDictionary[Graph, dict[bytes, Mapping[str, Float64]]] = WeakKeyDictionary()
 
-def curvatures(graph: Graph, samples: Sequence[Array]) -> dict[str, Float64]:
+
+def curvatures(graph: Graph, samples: Sequence[Array]) -> Mapping[str, Float64]:
     """E[g g'] [outputs, outputs] of layers' sums before the activation, by output tensor; of a float graph.
 
     samples: per input float32 [N, *shape], of which at most SAMPLES, evenly spread, are looked at. Layers that reach an
-    output through an operator of which no gradient is known here are missing.
+    output through an operator of which no gradient is known here are missing. The same graph and samples are computed
+    once: explorations try many recipes on them.
     """
+    known = _KNOWN.setdefault(graph, {})
+    chosen = [array[:: -(-len(array) // SAMPLES)] for array in samples]
+    key = digest(tuple(chosen))
+    if key not in known:
+        known[key] = _computed(graph, chosen)
+    return known[key]
+
+
+def _computed(graph: Graph, samples: Sequence[Array]) -> dict[str, Float64]:
     producers = graph.producers()
     ends = {}
     for port in graph.outputs:
@@ -53,8 +68,7 @@ def curvatures(graph: Graph, samples: Sequence[Array]) -> dict[str, Float64]:
         ends[node.inputs[0] if node is not None and softmax else port.tensor] = softmax
     known = reachable(graph, ends)
     found: dict[str, Float64] = {}
-    chosen = [array[:: -(-len(array) // SAMPLES)] for array in samples]
-    for values in evaluate_batches(graph, chosen, memory=_BATCH_BYTES):
+    for values in evaluate_batches(graph, samples, memory=_BATCH_BYTES):
         for probe in range(_PROBES):
             start = {name: _start(values[name], ends[name], probe) for name in ends if name in known}
             for node, gradient in backward(graph, values, start, known):

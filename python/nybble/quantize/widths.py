@@ -16,7 +16,7 @@ def separate_widths(graph: Graph, recipe: Recipe) -> Graph:
 
     graph: float, its overrides' operators as the user knows them. An operator's own type is that of what it writes
     (Recipe.activation_bits); one that writes no activation has the recipe's. Readers of one type share the Quantize;
-    constants are there once for each.
+    constants are there once for each. The graph itself where all is of one type.
     """
     bits = recipe.activation_bits(graph)
     tensors = dict(graph.tensors)
@@ -42,4 +42,4 @@ def separate_widths(graph: Graph, recipe: Recipe) -> Graph:
                     nodes.append(Node(ops.Quantize(), (name,), (new,), node.name))
             inputs[i] = converted[name, wide]
         nodes.append(replace(node, inputs=tuple(inputs)))
-    return graph.rebuilt(nodes, tensors)
+    return graph.rebuilt(nodes, tensors) if converted else graph
