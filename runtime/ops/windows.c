@@ -198,12 +198,29 @@ static void gather(const nyb_windows *w, const uint8_t *at, size_t stride, uint8
     }
 }
 
-// A line of output windows, `stride` bytes apart from `at` on, each into a row of its own.
-static void copy_windows(const nyb_windows *w, const uint8_t *at, size_t stride, uint8_t *plain,
-                         uint8_t *rows) {
+// Pixels that one chunk holds: what follows in the tensor meets weights of 0 as well as zeros do. end: of
+// the tensor.
+static void copy_small_pixels(const nyb_windows *w, const uint8_t *at, const uint8_t *end, size_t stride,
+                              uint8_t *rows) {
+    const size_t row = (size_t)w->row_bytes;
+    for (uint32_t x = 0; x < w->out_width; x++, at += stride, rows += row) {
+        if (end - at >= CHUNK) {
+            *(chunk *)rows = *(const chunk *)at;
+        } else {
+            w->form->stage(rows, (const int8_t *)at, (size_t)depth(w), row);
+        }
+    }
+}
+
+// A line of output windows, `stride` bytes apart from `at` on, each into a row of its own. end: of the
+// tensor, where pixels are copied from it.
+static void copy_windows(const nyb_windows *w, const uint8_t *at, const uint8_t *end, size_t stride,
+                         uint8_t *plain, uint8_t *rows) {
     const size_t row = (size_t)w->row_bytes;
     const size_t elements = row / w->form->element;
-    if (w->kind == NYB_WINDOWS_PIXELS) {
+    if (w->kind == NYB_WINDOWS_PIXELS && w->form == &nyb_form_s8 && row <= CHUNK) {
+        copy_small_pixels(w, at, end, stride, rows);
+    } else if (w->kind == NYB_WINDOWS_PIXELS) {
         for (uint32_t x = 0; x < w->out_width; x++, at += stride, rows += row) {
             w->form->stage(rows, (const int8_t *)at, (size_t)depth(w), elements);
         }
@@ -226,6 +243,7 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
     const bool in_lines = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED;
     // Where the block's first window begins, and the way to its neighbours.
     const uint8_t *begin = copied;
+    const uint8_t *end = (const uint8_t *)image + (size_t)w->height * w->width * w->channels;
     size_t pixel = w->per_group * line_form(w)->element;
     size_t line = (size_t)w->line_bytes;
     if (in_lines) {
@@ -240,7 +258,7 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
     for (uint32_t y = 0; y < lines; y++, row += w->out_width) {
         const uint8_t *at = begin + y * below;
         if (one) {
-            copy_windows(w, at, next, plain, to);
+            copy_windows(w, at, end, next, plain, to);
             at = to;
             to += w->out_width * stride;
         }
