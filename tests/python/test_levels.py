@@ -243,3 +243,17 @@ def test_every_budget_holds() -> None:
     assert len(within) < len(in_file)
     with pytest.raises(nybble.QuantizationError, match="no candidate meets the budget points=100,arena=1;"):
         explore(network(), CALIBRATION, budget="points=100,arena=1", levels=(8,), candidates=2, recipe=QUICK)
+
+
+def test_one_level_goes_before_the_same_network_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Activations of 4 bits on the layer that writes the scores, which keep 8."""
+    same = ("w8a8", "w8a8", "w8a8", "w8a4")
+    monkeypatch.setattr(
+        "nybble.measure.explore._Search.meet", lambda self, layers, budget: self.measure([same])
+    )
+    found = explore(
+        network(), CALIBRATION, budget="bytes=100%", levels=("w8a8", "w8a4"), candidates=2, recipe=QUICK
+    )
+    other = next(c for c in found.candidates if c.bits == same)
+    assert other.model == found.chosen.model
+    assert found.chosen.name == "W8A8"

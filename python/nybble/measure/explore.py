@@ -497,11 +497,14 @@ class _Search:
         """All that was measured, the largest file first."""
         base = self.known[self.uniform(self.levels[0])].loss * LOSS_STEP
         places = {level: i for i, level in enumerate(reversed(self.levels))}
-        order = sorted(
-            self.known.items(),
-            key=lambda item: (-len(item[1].trial.model), item[1].loss, [places[b] for b in item[0]]),
-        )
         usual = self.usual()
+
+        def place(selection: Selection) -> tuple[int, int, bool, list[int]]:
+            # Of two that are one network (outputs keep 8 bits where the last layer has 4), one level for all comes first.
+            one = self.known[selection]
+            return -len(one.trial.model), one.loss, selection not in usual, [places[b] for b in selection]
+
+        order = [(selection, self.known[selection]) for selection in sorted(self.known, key=place)]
         found = []
         mixed = 0
         for selection, one in order:
