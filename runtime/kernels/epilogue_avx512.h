@@ -32,7 +32,7 @@ static inline __m512i nyb_add_lanes16(__m512i shift, __mmask8 nudged, int32_t nu
 
 // The sums that all but the wide scaling take, as they are stored: 2^31 larger, so that unsigned products of
 // doubled multipliers leave (p + c) >> 31 in the high halves of 64-bit lanes. There a nudge's sign is one
-// less for a negative sum. Exact for sums below 3 * 2^29 in magnitude, and shifts from 32 to 52.
+// less for a negative sum. Exact for sums of at most 3 * 2^29 in magnitude and shifts from 32 to 52.
 enum { NYB_RAISED_SHIFT_MAX = 52 };
 static inline __m512i nyb_raised16(__m512i sums) {
     return _mm512_xor_si512(sums, _mm512_set1_epi32(INT32_MIN));
@@ -98,8 +98,7 @@ static inline __m512i nyb_clamp16(__m512i x, const nyb_requantize *output) {
     return _mm512_min_epi32(x, _mm512_set1_epi32(output->maximum));
 }
 
-// Sixteen sums in memory, raised unless the scaling is wide -> results that may lack their clamp. 4 bytes
-// behind them are read too.
+// Sixteen sums in memory, raised unless the scaling is wide -> results that may lack their clamp.
 static inline __attribute__((always_inline)) __m512i nyb_scale16_apply(const nyb_scale16 *scale,
                                                                        const __m512i *sums,
                                                                        const nyb_scaling scaling,

@@ -63,8 +63,8 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     const bool whole_lines = pixel || (w->per_group == w->channels && v->dilation_width == 1);
     const bool whole_steps = (uint64_t)v->width * w->per_group % w->step == 0;
     const bool strided = v->stride_width > v->width || v->stride_height > v->height;
-    const bool apart = v->stride_width > 1 && w->unbroken;
-    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps && !(pixel && apart)) {
+    const bool copied = pixel && v->stride_width > 1 && w->unbroken;
+    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps && !copied) {
         w->kind = NYB_WINDOWS_IN_PLACE;
     } else if (whole_lines && whole_steps && w->per_group % 4 == 0 && !strided) {
         w->kind = NYB_WINDOWS_LINES;
