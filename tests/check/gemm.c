@@ -332,7 +332,8 @@ static bool gemm_round(check *c, const void *record) {
                 for (uint32_t k = 0; k < EDGES + 2; k++) {
                     gemm_shape shape = draw_patterns(c);
                     shape.rows = edge(c, i, row->mr, 3u * row->mr);
-                    shape.columns = edge(c, j, row->nr, 6u * row->nr);
+                    // One row takes more columns at once.
+                    shape.columns = edge(c, j, row->nr, (shape.rows == 1 ? 18u : 6u) * row->nr);
                     shape.depth = k < EDGES ? edge(c, k, step, 300) : row->kr - (k - EDGES);
                     if (!check_shape(c, row, shape, (check_place)place)) {
                         return false;
@@ -364,6 +365,16 @@ static bool gemm_round(check *c, const void *record) {
         many.columns = 1 + check_below(c, 2u * row->nr);
         many.depth = 1 + check_below(c, 200);
         if (!check_shape(c, row, many, CHECK_GUARD_BEHIND)) {
+            return false;
+        }
+    }
+    // More weights than a kernel expects in a cache, several of its strips.
+    for (uint32_t i = 0; i < 2; i++) {
+        gemm_shape large = draw_patterns(c);
+        large.rows = 2u * row->mr + check_below(c, 2u * row->mr);
+        large.columns = 8u * row->nr + check_below(c, 2u * row->nr);
+        large.depth = (8u / row->weight_bits) * (1024 + check_below(c, 100));
+        if (!check_shape(c, row, large, CHECK_GUARD_BEHIND)) {
             return false;
         }
     }
