@@ -8,7 +8,7 @@
 enum { BLOCK_BYTES = 196608 };
 
 // Below these the transforms cost more than they save.
-enum { CHANNELS_MIN = 8, OUTPUTS_MIN = 8, TILES_MIN = 4 };
+enum { CHANNELS_MIN = 8, TILES_MIN = 4 };
 
 // Transformed weights that a cache keeps from one inference to the next; larger ones have to be used more
 // often.
@@ -31,7 +31,7 @@ static bool fits(const nyb_conv2d *conv, const nyb_winograd_variant *kernel) {
     const bool cached = nyb_winograd_bytes(kernel, conv->windows.channels, w->outputs) <= CACHED_BYTES;
     return shape && conv->matmul.bytes == 1 && w->scale_group == 0 &&
            tiles >= (cached ? TILES_MIN : kernel->tiles_min) && conv->windows.channels >= CHANNELS_MIN &&
-           w->outputs >= OUTPUTS_MIN;
+           w->outputs >= kernel->outputs_min;
 }
 
 // Outputs first to first + count - 1 at input channel c; `padded` channels are written in all.

@@ -98,6 +98,7 @@ EMULATED __m512i emulated_insert_half(__m512i x, __m256i y, int at) {
 EMULATED __m512i emulated_broadcast_quarter(__m128i x) { return (emulated_lanes){.quarter = {x, x, x, x}}.v; }
 #define _mm512_broadcast_i32x4 emulated_broadcast_quarter
 #define _mm512_castsi256_si512 emulated_widen
+#define _mm512_zextsi256_si512(x) emulated_insert_half(_mm512_setzero_si512(), (x), 0)
 #define _mm512_inserti64x4 emulated_insert_half
 #define _mm512_castsi512_si256(x) (((emulated_lanes){(x)}).half[0])
 #define _mm512_castsi512_si128(x) (((emulated_lanes){(x)}).quarter[0])
@@ -199,6 +200,7 @@ EMULATED_SHIFT(srli_epi32, u32, 16, n > 31 ? 0 : a.u32[i] >> n)
 EMULATED_SHIFT(srli_epi64, u64, 8, n > 63 ? 0 : a.u64[i] >> n)
 EMULATED_SHIFT(srai_epi32, i32, 16, a.i32[i] >> (n > 31 ? 31 : n))
 EMULATED_SHIFT(srai_epi64, i64, 8, a.i64[i] >> (n > 63 ? 63 : n))
+EMULATED_2(sllv_epi32, u32, 16, b.u32[i] > 31 ? 0 : a.u32[i] << b.u32[i])
 EMULATED_2(sllv_epi64, u64, 8, b.u64[i] > 63 ? 0 : a.u64[i] << b.u64[i])
 EMULATED_2(srav_epi16, i16, 32, (int16_t)(a.i16[i] >> ((uint16_t)b.i16[i] > 15 ? 15 : b.i16[i])))
 EMULATED_2(srav_epi32, i32, 16, a.i32[i] >> (b.u32[i] > 31 ? 31 : b.u32[i]))
@@ -209,6 +211,7 @@ EMULATED_2(srav_epi64, i64, 8, a.i64[i] >> (b.u64[i] > 63 ? 63 : b.u64[i]))
 #define _mm512_srli_epi64 emulated_srli_epi64
 #define _mm512_srai_epi32 emulated_srai_epi32
 #define _mm512_srai_epi64 emulated_srai_epi64
+#define _mm512_sllv_epi32 emulated_sllv_epi32
 #define _mm512_sllv_epi64 emulated_sllv_epi64
 #define _mm512_srav_epi16 emulated_srav_epi16
 #define _mm512_srav_epi32 emulated_srav_epi32
@@ -262,6 +265,21 @@ EMULATED __m512i emulated_permutex2var_epi8(__m512i low, __m512i index, __m512i 
     return r.v;
 }
 #define _mm512_permutex2var_epi8 emulated_permutex2var_epi8
+EMULATED __m512i emulated_permutex2var_epi32(__m512i low, __m512i index, __m512i high) {
+    const emulated_lanes a = {low}, n = {index}, b = {high};
+    emulated_lanes r;
+    for (int i = 0; i < 16; i++)
+        r.i32[i] = (n.u32[i] & 16 ? b : a).i32[n.u32[i] & 15];
+    return r.v;
+}
+#define _mm512_permutex2var_epi32 emulated_permutex2var_epi32
+EMULATED __m512i emulated_shuffle_quarters(__m512i low, __m512i high, int order) {
+    const emulated_lanes a = {low}, b = {high};
+    return (emulated_lanes){.quarter = {a.quarter[order & 3], a.quarter[order >> 2 & 3],
+                                        b.quarter[order >> 4 & 3], b.quarter[order >> 6 & 3]}}
+        .v;
+}
+#define _mm512_shuffle_i64x2 emulated_shuffle_quarters
 
 // Masks.
 EMULATED_COMPARE(test_epi32_mask, __mmask16, i32, 16, (a.i32[i] & b.i32[i]) != 0)
@@ -282,6 +300,15 @@ EMULATED __mmask64 emulated_movepi8_mask(__m512i x) {
     return r;
 }
 #define _mm512_movepi8_mask emulated_movepi8_mask
+EMULATED __m512i emulated_mask_set1_epi32(__m512i other, __mmask16 mask, int32_t x) {
+    emulated_lanes r = {other};
+    for (int i = 0; i < 16; i++) {
+        if (EMULATED_BIT(mask))
+            r.i32[i] = x;
+    }
+    return r.v;
+}
+#define _mm512_mask_set1_epi32 emulated_mask_set1_epi32
 
 // y where the mask says so, x elsewhere.
 EMULATED __m512i emulated_blend_epi8(__mmask64 mask, __m512i x, __m512i y) {

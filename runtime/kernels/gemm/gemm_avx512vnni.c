@@ -10,14 +10,20 @@
 // shallow calls do, whose products would not pay for the excess.
 //
 // Two panels lie side by side in a register. A tile is up to 12 rows and two registers of columns. The sums
-// of some tiles go through memory to the epilogue, which is one function for all. One row alone takes 64
-// columns at once.
+// of some tiles go through memory to the epilogue, which is one function for all. Up to 24 columns, and one
+// row alone, take registers of one panel with twice as many k.
 #include "kernels/gemm/gemm_avx512.h"
 
 enum { TILE_ROWS = 12, SUMS = 96, ROW_VECTORS = 4, BLOCK_ROWS = 1024 };
 
 // Calls with less depth than this, summed over strips of columns, are shallow.
 enum { SHALLOW = 64 };
+
+// A layer's weights from so many bytes on are not expected in the second-level cache when it begins.
+enum { FAR = 65536 };
+
+// Up to so many columns are narrow; more than 16 from this depth on.
+enum { NARROW = 24, NARROW_DEPTH = 48 };
 
 // Sums of products 16 or 64 times too large leave 32 bits beyond this depth: 255 * 128 * 2^16 < 2^31. On the
 // way they may wrap.
@@ -98,10 +104,11 @@ NYB_INLINE void excess_of(const nyb_gemm_args *args, const uint8_t *const *a, ui
 }
 
 // sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it. excess: of
-// the rows, unless shallow.
+// the rows, unless shallow. ahead: where `far`, what is fetched meanwhile, two bytes for one of a panel.
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
-                     const int32_t *excess, uint32_t count, __m512i *sums, const int rows, const int vectors,
-                     const uint32_t bits, const bool shallow) {
+                     const int32_t *excess, const uint8_t *ahead, uint32_t count, __m512i *sums,
+                     const int rows, const uint32_t bits, const bool shallow, const bool far) {
+    enum { vectors = 2 };
     const int planes = (int)(8 / bits);
     const size_t stretch = stretch_bytes(args, bits);
     // The highest bit of each activation or weight.
@@ -119,6 +126,9 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
             row[i] = a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
         }
         for (size_t at = 0; at < stretch; w += 32) {
+            if (far) {
+                _mm_prefetch((const char *)(ahead + 2 * w), _MM_HINT_T0);
+            }
             __m512i x[NYB_STRIP_VECTORS];
             NYB_EACH (v, vectors) {
                 x[v] = nyb_load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
@@ -155,89 +165,203 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
     }
 }
 
+// Eight k of the eight columns of a panel, at w + 32 * `part` bytes for 8 bits, else plane 2 * `part` and the
+// next of one step: lane 2 * j has the first four of column j, lane 2 * j + 1 the others. last: the others
+// are not there.
+NYB_INLINE __m512i narrow_weights(const uint8_t *w, const uint32_t bits, const int part, const bool last) {
+    if (bits == 8) {
+        const __m512i order = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+        const __m512i x = last ? _mm512_zextsi256_si512(nyb_load256(w)) : _mm512_loadu_si512(w);
+        return _mm512_permutexvar_epi32(order, x);
+    }
+    const int first = 8 - (int)bits * (2 * part + 1), second = first - (int)bits; // up to the top of the byte
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    const __m512i up = _mm512_set1_epi64(((int64_t)second << 32) | first);
+    const __m512i x = _mm512_permutexvar_epi32(twice, _mm512_castsi256_si512(nyb_load256(w)));
+    return _mm512_and_si512(_mm512_sllv_epi32(x, up), _mm512_set1_epi8((char)(256 - (1 << (8 - bits)))));
+}
+
+// The same of up to three panels of columns, of which a register holds one: twice as many k in a product, so
+// that half as many activations are broadcast, which would take longer than the products.
+NYB_INLINE void narrow_tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
+                            uint32_t count, __m512i *sums, const int rows, const int panels,
+                            const uint32_t bits) {
+    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+    const size_t stretch = stretch_bytes(args, bits);
+    const int parts = bits == 2 ? 2 : 1; // of eight k, in a step
+    const size_t step = bits == 8 ? 64 : 32;
+    const uint8_t *w = strip->panel[0];
+    const size_t next = (size_t)(strip->panel[1] - w);
+    __m512i c[TILE_ROWS][3];
+    NYB_EACH (i, rows) {
+        NYB_EACH (p, panels) {
+            c[i][p] = _mm512_setzero_si512();
+        }
+    }
+    for (uint32_t s = 0; s < args->segments; s++) {
+        const uint8_t *row[TILE_ROWS];
+        NYB_EACH (i, rows) {
+            row[i] = a[(uint32_t)i < count ? (uint32_t)i : count - 1] + s * args->pitch;
+        }
+        size_t at = 0;
+        for (; at + 8 <= stretch; w += step) {
+            NYB_EACH (part, parts) {
+                __m512i x[3];
+                NYB_EACH (p, panels) {
+                    x[p] = narrow_weights(w + (size_t)p * next, bits, part, false);
+                }
+                NYB_EACH (i, rows) {
+                    int64_t eight;
+                    memcpy(&eight, row[i] + at, sizeof eight);
+                    const __m512i r = _mm512_xor_si512(_mm512_set1_epi64(eight), flip);
+                    NYB_EACH (p, panels) {
+                        c[i][p] = _mm512_dpbusd_epi32(c[i][p], r, x[p]);
+                        if (rows * panels > 12) {
+                            NYB_IN_ORDER(c[i][p]);
+                        }
+                    }
+                }
+                at += 8;
+            }
+        }
+        if (at < stretch) { // of 8 bits
+            __m512i x[3];
+            NYB_EACH (p, panels) {
+                x[p] = narrow_weights(w + (size_t)p * next, 8, 0, true);
+            }
+            w += 32;
+            NYB_EACH (i, rows) {
+                const __m512i r = _mm512_xor_si512(_mm512_set1_epi32(load32(row[i] + at)), flip);
+                NYB_EACH (p, panels) {
+                    c[i][p] = _mm512_dpbusd_epi32(c[i][p], r, x[p]);
+                }
+            }
+        }
+    }
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    const int vectors = panels == 3 ? 2 : 1;
+    NYB_EACH (i, rows) {
+        NYB_EACH (v, vectors) {
+            const __m512i low = c[i][2 * v], high = c[i][2 * v + 1 < panels ? 2 * v + 1 : 2 * v];
+            __m512i sum = _mm512_add_epi32(_mm512_permutex2var_epi32(low, even, high),
+                                           _mm512_permutex2var_epi32(low, odd, high));
+            if (bits < 8) {
+                sum = _mm512_srai_epi32(sum, 8 - bits);
+            }
+            sums[i * vectors + v] = _mm512_add_epi32(strip->start[v], sum);
+        }
+    }
+}
+
 // Rows from `first` to `end` of the strip of columns from n on: tiles until the sums are full, then their
-// epilogue. excess: of row `first` on.
+// epilogue. excess: of row `first` on. narrow: 0, or the panels of a narrow strip.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t end, uint32_t n,
-                          const int32_t *excess, const int vectors, const uint32_t bits, const bool shallow) {
-    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, shallow);
+                          const int32_t *excess, const int narrow, const uint32_t bits, const bool shallow) {
+    const int vectors = narrow == 1 || narrow == 2 ? 1 : 2;
+    const uint32_t most = narrow < 2 ? TILE_ROWS : (narrow == 2 ? 8 : 6); // sums that stay in registers
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, narrow || shallow);
+    // The next strip's panels are fetched beside the first two tiles, half of them each.
+    const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
+    const uint8_t *ahead = strip.panel[0] + 4 * panel;
+    const uint8_t *const end_ahead = args->columns / 8 * panel < FAR ? ahead : ahead + 4 * panel;
     __m512i sums[SUMS];
     uint32_t done;
-    for (uint32_t m = first; m < end; m += done, excess += done) {
+    for (uint32_t m = first; m < end; m += done) {
         const uint8_t *const *a = args->a + m;
         const uint32_t rows = end - m;
-        for (done = 0; done < rows && (done + TILE_ROWS) * (uint32_t)vectors <= SUMS;) {
+        for (done = 0; done < rows && (done + most) * (uint32_t)vectors <= SUMS;) {
             // As many rows as there can be, but the last two tiles share what is left.
             const uint32_t left = rows - done;
-            uint32_t height = left >= 2 * TILE_ROWS ? TILE_ROWS : (left > TILE_ROWS ? (left + 1) / 2 : left);
+            uint32_t height = left >= 2 * most ? most : (left > most ? (left + 1) / 2 : left);
             height += height % 2;
             const uint32_t count = height < left ? height : left;
             __m512i *to = sums + done * (uint32_t)vectors;
-            switch (height) {
-            case 12:
-                tile(args, &strip, a + done, excess + done, count, to, 12, vectors, bits, shallow);
-                break;
-            case 10:
-                tile(args, &strip, a + done, excess + done, count, to, 10, vectors, bits, shallow);
-                break;
-            case 8:
-                tile(args, &strip, a + done, excess + done, count, to, 8, vectors, bits, shallow);
-                break;
-            case 6:
-                tile(args, &strip, a + done, excess + done, count, to, 6, vectors, bits, shallow);
-                break;
-            case 4:
-                tile(args, &strip, a + done, excess + done, count, to, 4, vectors, bits, shallow);
-                break;
-            default:
-                tile(args, &strip, a + done, excess + done, count, to, 2, vectors, bits, shallow);
+#define TILE(rows)                                                                                           \
+    case rows:                                                                                               \
+        if (narrow) {                                                                                        \
+            narrow_tile(args, &strip, a + done, count, to, rows, narrow, bits);                              \
+        } else {                                                                                             \
+            tile(args, &strip, a + done, its, NULL, count, to, rows, bits, shallow, false);                  \
+        }                                                                                                    \
+        break;
+            const int32_t *its = excess + (m - first) + done;
+            if (vectors == 2 && !shallow && height == TILE_ROWS && ahead != end_ahead) {
+                tile(args, &strip, a + done, its, ahead, count, to, TILE_ROWS, bits, shallow, true);
+                ahead += 2 * panel;
+                done += count;
+                continue;
             }
+            switch (height) {
+                TILE(12)
+                TILE(10)
+                TILE(8)
+                TILE(6)
+                TILE(4)
+                TILE(2)
+            }
+#undef TILE
             done += count;
         }
         nyb_strip16_epilogue(args, &strip, sums, m, done, args->c + m * args->c_stride + n, vectors);
     }
 }
 
-NYB_INLINE __m256i plane256(__m256i x, const uint32_t bits, const int p) {
-    return _mm512_castsi512_si256(plane(_mm512_castsi256_si512(x), bits, p));
+// Four activations of each of two steps for eight columns each, unsigned.
+NYB_INLINE __m512i row_pair(const uint8_t *first, const uint8_t *second) {
+    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+    const __m512i low = _mm512_set1_epi32(load32(first));
+    return _mm512_xor_si512(_mm512_mask_set1_epi32(low, 0xFF00, load32(second)), flip); // second: upper half
 }
 
-// The sums of one row and 64 columns, of which at least 49 exist. Registers of 256 bits: for one row, putting
-// two panels together costs as much as multiplying them.
+// Sums of both halves of each of eight panels.
+NYB_INLINE void row_totals(const __m512i *c, __m512i *sums, const uint32_t bits) {
+    NYB_EACH (v, ROW_VECTORS) {
+        const __m512i sum = _mm512_add_epi32(_mm512_shuffle_i64x2(c[2 * v], c[2 * v + 1], 0x44),
+                                             _mm512_shuffle_i64x2(c[2 * v], c[2 * v + 1], 0xEE));
+        sums[v] = bits == 8 ? sum : _mm512_srai_epi32(sum, 8 - bits);
+    }
+}
+
+// The sums of one row and 64 columns, of which at least 49 exist. A register holds two steps of one panel, as
+// they lie in memory: nothing has to be put together.
 NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *sums, const uint32_t bits) {
     const int planes = (int)(8 / bits);
-    const size_t stretch = 4 * (size_t)planes * nyb_packed_steps(args->segment, bits, 4);
+    const uint32_t steps = nyb_packed_steps(args->segment, bits, 4);
     const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
-    const __m256i flip = _mm256_set1_epi8(INT8_MIN);
     const uint8_t *w0 = args->weights + n / 8 * panel;
     const uint8_t *w4 = w0 + 4 * panel;
     const uint8_t *w7 = w4 + (args->columns - n > 56 ? 3 : 2) * panel;
     const size_t panels3 = 3 * panel;
-    __m256i c[2 * ROW_VECTORS];
+    __m512i c[2 * ROW_VECTORS];
     NYB_EACH (b, 2 * ROW_VECTORS) {
-        c[b] = _mm256_setzero_si256();
+        c[b] = _mm512_setzero_si512();
     }
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row = args->a[0] + s * args->pitch;
-        for (const uint8_t *const end = row + stretch; row < end; w0 += 32, w4 += 32, w7 += 32) {
+        for (uint32_t step = 0; step < steps; step += 2) {
+            const bool pair = step + 1 < steps;
+            const uint8_t *const second = pair ? row + 4 * planes : row;
             const uint8_t *const w[2 * ROW_VECTORS] = {w0, w0 + panel, w0 + 2 * panel, w0 + panels3,
                                                        w4, w4 + panel, w4 + 2 * panel, w7};
-            __m256i u[4];
+            __m512i u[4];
             NYB_EACH (p, planes) {
-                u[p] = _mm256_xor_si256(_mm256_set1_epi32(load32(row)), flip);
-                row += 4;
+                u[p] = row_pair(row + 4 * p, second + 4 * p);
             }
             NYB_EACH (b, 2 * ROW_VECTORS) {
-                const __m256i x = nyb_load256(w[b]);
+                const __m512i x = pair ? _mm512_loadu_si512(w[b]) : _mm512_zextsi256_si512(nyb_load256(w[b]));
                 NYB_EACH (p, planes) {
-                    c[b] = _mm256_dpbusd_epi32(c[b], u[p], bits == 8 ? x : plane256(x, bits, p));
+                    c[b] = _mm512_dpbusd_epi32(c[b], u[p], bits == 8 ? x : plane(x, bits, p));
                 }
             }
+            const size_t taken = pair ? 64 : 32;
+            row += taken / 8 * (size_t)planes;
+            w0 += taken;
+            w4 += taken;
+            w7 += taken;
         }
     }
-    NYB_EACH (v, ROW_VECTORS) {
-        const __m512i sum = _mm512_inserti64x4(_mm512_castsi256_si512(c[2 * v]), c[2 * v + 1], 1);
-        sums[v] = bits == 8 ? sum : _mm512_srai_epi32(sum, 8 - bits);
-    }
+    row_totals(c, sums, bits);
 }
 
 NYB_INLINE void finish_row(const nyb_gemm_args *args, uint32_t n, const __m512i *sums, const __m512i *shift,
@@ -280,9 +404,41 @@ NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bi
     }
 }
 
+// A function for each kind of strip: among the constants of others compilers spill the sums.
+typedef void strip_fn(const nyb_gemm_args *args, uint32_t first, uint32_t end, uint32_t n,
+                      const int32_t *excess);
+#define STRIP(name, narrow, bits, shallow)                                                                   \
+    static __attribute__((noinline)) void name(const nyb_gemm_args *args, uint32_t first, uint32_t end,      \
+                                               uint32_t n, const int32_t *excess) {                          \
+        run_strip(args, first, end, n, excess, narrow, bits, shallow);                                       \
+    }
+#define STRIPS(bits)                                                                                         \
+    STRIP(strip_w##bits, 0, bits, false)                                                                     \
+    STRIP(shallow_w##bits, 0, bits, true)                                                                    \
+    STRIP(narrow24_w##bits, 3, bits, true)                                                                   \
+    STRIP(narrow16_w##bits, 2, bits, true)                                                                   \
+    STRIP(narrow8_w##bits, 1, bits, true)                                                                    \
+    static strip_fn *const strips_w##bits[] = {strip_w##bits, shallow_w##bits, narrow8_w##bits,              \
+                                               narrow16_w##bits, narrow24_w##bits};
+enum { STRIP_32, SHALLOW_32, NARROW_8, NARROW_16, NARROW_24 };
+STRIPS(8)
+STRIPS(4)
+STRIPS(2)
+
+// The kind of a strip of what is `left` of the columns. shallow: the call is.
+static int strip_kind(const nyb_gemm_args *args, uint32_t left, bool shallow) {
+    if (left > NARROW) {
+        return shallow ? SHALLOW_32 : STRIP_32;
+    }
+    if (left > 16) {
+        return args->depth < NARROW_DEPTH ? SHALLOW_32 : NARROW_24;
+    }
+    return left > 8 ? NARROW_16 : NARROW_8;
+}
+
 // All rows, columns from n on.
-NYB_INLINE void run_strips(const nyb_gemm_args *args, uint32_t n, const uint32_t bits, const bool shallow) {
-    const size_t stretch = stretch_bytes(args, bits);
+static void run_strips(const nyb_gemm_args *args, uint32_t n, strip_fn *const *strips, size_t stretch,
+                       bool shallow) {
     int32_t excess[BLOCK_ROWS];
     for (uint32_t m = 0, end; m < args->rows; m = end) {
         end = args->rows - m < BLOCK_ROWS ? args->rows : m + BLOCK_ROWS;
@@ -291,12 +447,9 @@ NYB_INLINE void run_strips(const nyb_gemm_args *args, uint32_t n, const uint32_t
         } else if (!shallow) {
             excess_of(args, args->a + m, end - m, excess, stretch, false);
         }
-        uint32_t at = n;
-        for (; args->columns - at > NYB_LANES16; at += args->columns - at < 32 ? args->columns - at : 32) {
-            run_strip(args, m, end, at, excess, 2, bits, shallow);
-        }
-        if (at < args->columns) {
-            run_strip(args, m, end, at, excess, 1, bits, shallow);
+        for (uint32_t at = n, left; at < args->columns; at += left < 32 ? left : 32) {
+            left = args->columns - at;
+            strips[strip_kind(args, left, shallow)](args, m, end, at, excess);
         }
     }
 }
@@ -308,12 +461,10 @@ NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
             run_row(args, n, bits);
         }
     }
-    const uint64_t strips = (args->columns - n + 31) / 32;
-    if (args->rows <= 2 || strips * args->depth < SHALLOW) {
-        run_strips(args, n, bits, true);
-    } else {
-        run_strips(args, n, bits, false);
-    }
+    strip_fn *const *const strips = bits == 8 ? strips_w8 : bits == 4 ? strips_w4 : strips_w2;
+    const uint64_t count = (args->columns - n + 31) / 32;
+    const bool shallow = args->rows <= 2 || args->columns - n <= NARROW || count * args->depth < SHALLOW;
+    run_strips(args, n, strips, stretch_bytes(args, bits), shallow);
 }
 
 void nyb_gemm_w8_avx512vnni(const nyb_gemm_args *args) { run(args, 8); }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/winograd/winograd.h"
 
-#define NYB_WINOGRAD(name, needs, unless, nr, kr, tiles_min)                                                 \
-    {#name, needs, unless, nr, kr, tiles_min, nyb_winograd_##name},
+#define NYB_WINOGRAD(name, needs, unless, nr, kr, tiles_min, outputs_min)                                    \
+    {#name, needs, unless, nr, kr, tiles_min, outputs_min, nyb_winograd_##name},
 const nyb_winograd_variant nyb_winograd_variants[] = {
 #include "kernels/winograd/variants.inc"
-    {NULL, 0, 0, 0, 0, 0, NULL},
+    {NULL, 0, 0, 0, 0, 0, 0, NULL},
 };
 #undef NYB_WINOGRAD
 

@@ -71,11 +71,12 @@ typedef struct nyb_winograd_variant {
     uint32_t unless; // CPU features with which the direct form is faster
     uint8_t nr;
     uint8_t kr;
-    uint8_t tiles_min; // of an image, to be faster than the direct form with weights that no cache keeps
+    // To be faster than the direct form: tiles of an image, with weights that no cache keeps; outputs.
+    uint8_t tiles_min, outputs_min;
     nyb_winograd_fn run;
 } nyb_winograd_variant;
 
-#define NYB_WINOGRAD(name, needs, unless, nr, kr, tiles_min)                                                 \
+#define NYB_WINOGRAD(name, needs, unless, nr, kr, tiles_min, outputs_min)                                    \
     void nyb_winograd_##name(const nyb_winograd_args *args);
 #include "kernels/winograd/variants.inc"
 #undef NYB_WINOGRAD
