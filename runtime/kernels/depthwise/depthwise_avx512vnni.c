@@ -2,7 +2,7 @@
 // AVX-512 VNNI depthwise: vpdpbusd multiplies four taps and adds them in one instruction.
 //
 // A block is 64 lanes of bytes: 64 channels of one pixel, or 32, 16 of the pixels at the same place of 2, 4
-// parts of the line. Lanes are interleaved as depthwise_x86.h does it, in quarters instead of halves.
+// parts of the line, or all 8 of eight neighbouring pixels. Lanes are interleaved as depthwise_x86.h does it, in quarters instead of halves.
 // Blocks whose requantization is not a short one, and what is left of the channels, take its way.
 //
 // A requantization is short where all shifts lie from 32 to 40. The zero point is in the constant that is
@@ -11,6 +11,9 @@
 #include "kernels/depthwise/depthwise_x86.h"
 
 enum { SHORT_SHIFT = 8 };
+
+// Pixels that are computed at once, at most.
+enum { AT_ONCE = 4 };
 
 typedef struct wide_block {
     __m512i weights[NYB_QUADS][4], lower[3][4]; // as in nyb_depthwise_block
@@ -58,14 +61,26 @@ NYB_INLINE void wide_interleave(__m512i v[4], __m512i a, __m512i b, __m512i c, _
     v[3] = _mm512_unpackhi_epi16(ab_high, cd_high);
 }
 
-// The constants of 32 lanes, or of 16 channels in both of their halves.
-static bool wide_half(nyb_depthwise_block *b, const nyb_depthwise_args *args, uint32_t first, bool sixteen) {
-    b->first = first;
-    if (!(sixteen ? nyb_depthwise_terms(b, args, halves, 2) : nyb_depthwise_terms(b, args, halves, 4))) {
+// The constants of 32 lanes: of so many panels of channels, once or several times.
+NYB_INLINE bool wide_half_of(nyb_depthwise_block *b, const nyb_depthwise_args *args, const int panels) {
+    if (!nyb_depthwise_terms(b, args, halves, panels)) {
         return false;
     }
-    nyb_depthwise_constants(b, args, halves, sixteen ? 2 : 4);
+    nyb_depthwise_constants(b, args, halves, panels);
     return true;
+}
+
+static bool wide_half(nyb_depthwise_block *b, const nyb_depthwise_args *args, uint32_t first,
+                      uint32_t channels) {
+    b->first = first;
+    switch (channels) {
+    case 8:
+        return wide_half_of(b, args, 1);
+    case 16:
+        return wide_half_of(b, args, 2);
+    default:
+        return wide_half_of(b, args, 4);
+    }
 }
 
 // The constants of a block from those of its halves. False where its requantization is not short.
@@ -155,91 +170,80 @@ NYB_INLINE __m512i wide_scale(const wide_block *b, __m512i acc, const int v, con
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
 
-// The results of one line or two. The constants of both are loaded once.
-NYB_INLINE void wide_finish(const wide_block *b, __m512i y[2], __m512i acc[2][4], const nyb_scaling scaling,
-                            const int lines) {
-    __m512i x[2][4];
+// The results of several pixels, in y. The constants of all are loaded once.
+NYB_INLINE void wide_finish(const wide_block *b, __m512i y[AT_ONCE], __m512i acc[AT_ONCE][4],
+                            const nyb_scaling scaling, const int pixels) {
     NYB_EACH (v, 4) {
-        NYB_EACH (i, lines)
-            x[i][v] = wide_scale(b, acc[i][v], v, scaling);
+        NYB_EACH (i, pixels)
+            acc[i][v] = wide_scale(b, acc[i][v], v, scaling);
     }
-    NYB_EACH (i, lines) {
-        const __m512i low = _mm512_srav_epi16(_mm512_packs_epi32(x[i][0], x[i][1]), b->down[0]);
-        const __m512i high = _mm512_srav_epi16(_mm512_packs_epi32(x[i][2], x[i][3]), b->down[1]);
+    NYB_EACH (i, pixels) {
+        const __m512i low = _mm512_srav_epi16(_mm512_packs_epi32(acc[i][0], acc[i][1]), b->down[0]);
+        const __m512i high = _mm512_srav_epi16(_mm512_packs_epi32(acc[i][2], acc[i][3]), b->down[1]);
         y[i] = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(low, high), b->minimum), b->maximum);
     }
 }
 
-// A column of a 3 x 3 window, and of the line below where there are two.
-NYB_INLINE void wide_column(__m512i x[4], const nyb_depthwise_args *args, const int8_t *at, size_t part,
-                            const int parts, const int lines) {
-    __m512i row[4];
-    NYB_EACH (i, 2 + lines)
-        row[i] = wide_load(at + (size_t)i * args->tap_line, part, parts);
-    wide_interleave(x, row[0], row[1], row[2], row[1 + lines]);
-}
-
-// Products of the k-th column of a window; the first begins at the bias.
-NYB_INLINE void wide_tap(const wide_block *b, __m512i acc[2][4], const __m512i x[4], const int k,
-                         const int lines) {
-    NYB_EACH (y, lines) {
+// `count` pixels from `pixel` on of a 3 x 3 window, and of the line below where there are two.
+NYB_INLINE void wide_pixels(const wide_block *b, const nyb_depthwise_args *args, const wide_line *line,
+                            uint32_t pixel, const nyb_scaling scaling, const int parts, const int lines,
+                            const int count, const int stride) {
+    const size_t tap_line = args->tap_line, tap_pixel = args->tap_pixel;
+    const int8_t *at = line->x + pixel * args->x_pixel;
+    __m512i acc[AT_ONCE][4], out[AT_ONCE];
+    NYB_EACH (i, lines * count) {
         NYB_EACH (v, 4)
-            acc[y][v] = _mm512_dpbusd_epi32(k == 0 ? b->bias[v] : acc[y][v], x[v],
-                                            y == 0 ? b->weights[k][v] : b->lower[k][v]);
+            acc[i][v] = b->bias[v];
     }
-}
-
-// The pixel whose sums are acc[r]. left: pixels from this one on.
-NYB_INLINE void wide_pixel(const wide_block *b, const nyb_depthwise_args *args, const wide_line *line,
-                           uint32_t left, __m512i acc[3][2][4], const int r, const nyb_scaling scaling,
-                           const int parts, const int lines, const int stride) {
-    const int ring = 4 - stride;
-    const size_t pixel = line->pixels - left;
-    const int8_t *at = line->x + pixel * args->x_pixel + 2 * args->tap_pixel;
-    int8_t *c = line->c + pixel * args->c_pixel;
-    __m512i x[4], y[2];
-    if (stride == 2) {
-        wide_column(x, args, at - args->tap_pixel, line->x_part, parts, lines);
-        wide_tap(b, acc[r], x, 1, lines);
-    }
-    wide_column(x, args, at, line->x_part, parts, lines);
-    wide_tap(b, acc[r], x, 2, lines);
-    if (stride == 1) {
-        wide_tap(b, acc[(r + 1) % ring], x, 1, lines);
-    }
-    wide_tap(b, acc[(r + ring - 1) % ring], x, 0, lines);
-    wide_finish(b, y, acc[r], scaling, lines);
-    NYB_EACH (i, lines)
-        wide_store(c + (size_t)i * args->c_line, line->c_part, y[i], parts);
-}
-
-// One line or two of a 3 x 3 window. Every column is loaded once: the sums of up to three windows (stride 2:
-// two) that have it are on their way at a time.
-NYB_INLINE void wide_3x3(const wide_block *b, const nyb_depthwise_args *args, const wide_line *line,
-                         const nyb_scaling scaling, const int parts, const int lines, const int stride) {
-    __m512i acc[3][2][4], x[4];
-    wide_column(x, args, line->x, line->x_part, parts, lines);
-    wide_tap(b, acc[0], x, 0, lines);
-    if (stride == 1) {
-        wide_column(x, args, line->x + args->tap_pixel, line->x_part, parts, lines);
-        wide_tap(b, acc[0], x, 1, lines);
-        wide_tap(b, acc[1], x, 0, lines);
-    }
-    for (uint32_t left = line->pixels;;) { // unrolled by hand: compilers keep the ring in memory otherwise
-        wide_pixel(b, args, line, left, acc, 0, scaling, parts, lines, stride);
-        if (--left == 0) {
-            return;
-        }
-        wide_pixel(b, args, line, left, acc, 1, scaling, parts, lines, stride);
-        if (--left == 0) {
-            return;
-        }
-        if (stride == 1) {
-            wide_pixel(b, args, line, left, acc, 2, scaling, parts, lines, stride);
-            if (--left == 0) {
-                return;
+    NYB_EACH (column, 3 + (count - 1) * stride) {
+        __m512i row[4], x[4];
+        NYB_EACH (i, 2 + lines)
+            row[i] = wide_load(at + (size_t)i * tap_line, line->x_part, parts);
+        wide_interleave(x, row[0], row[1], row[2], row[1 + lines]);
+        NYB_EACH (i, lines * count) {
+            const int k = column - i % count * stride;
+            NYB_EACH (v, 4) {
+                if (k >= 0 && k < 3) {
+                    acc[i][v] =
+                        _mm512_dpbusd_epi32(acc[i][v], x[v], i < count ? b->weights[k][v] : b->lower[k][v]);
+                    NYB_IN_ORDER(acc[i][v]);
+                }
             }
         }
+        at += tap_pixel;
+    }
+    wide_finish(b, out, acc, scaling, lines * count);
+    NYB_EACH (i, lines * count)
+        wide_store(line->c + (pixel + (uint32_t)(i % count)) * args->c_pixel +
+                       (size_t)(i / count) * args->c_line,
+                   line->c_part, out[i], parts);
+}
+
+// The same of a line of eight channels that lie without gaps: 64 bytes are eight neighbouring pixels.
+NYB_INLINE void wide_dense(const wide_block *b, const nyb_depthwise_args *args, const wide_line *line,
+                           const nyb_scaling scaling, const int lines) {
+    for (uint32_t i = 0; i < line->pixels; i += 8) {
+        const size_t first = 8 * (size_t)(i < line->pixels - 8 ? i : line->pixels - 8);
+        const wide_line here = {.x = line->x + first, .c = line->c + first};
+        wide_pixels(b, args, &here, 0, scaling, 1, lines, 1, 1);
+    }
+}
+
+// One line or two of a 3 x 3 window. The last pixels are computed again where they are fewer than go
+// together.
+NYB_INLINE void wide_3x3(const wide_block *b, const nyb_depthwise_args *args, const wide_line *line,
+                         const nyb_scaling scaling, const int parts, const int lines, const int stride) {
+    const uint32_t together = AT_ONCE / (uint32_t)lines, pixels = line->pixels;
+    if (pixels < together) {
+        for (uint32_t pixel = 0; pixel < pixels; pixel++) {
+            wide_pixels(b, args, line, pixel, scaling, parts, lines, 1, stride);
+        }
+        return;
+    }
+    for (uint32_t pixel = 0; pixel < pixels; pixel += together) {
+        const uint32_t last = pixels - together;
+        wide_pixels(b, args, line, pixel < last ? pixel : last, scaling, parts, lines, AT_ONCE / lines,
+                    stride);
     }
 }
 
@@ -249,7 +253,7 @@ NYB_INLINE void wide_any(const wide_block *b, const nyb_depthwise_args *args, co
     const int8_t *at = line->x;
     int8_t *c = line->c;
     for (uint32_t left = line->pixels; left > 0; left--, at += args->x_pixel, c += args->c_pixel) {
-        __m512i acc[2][4], y[2];
+        __m512i acc[AT_ONCE][4], y[AT_ONCE];
         NYB_EACH (v, 4)
             acc[0][v] = b->bias[v];
         for (uint32_t q = 0; q < b->quads; q++) {
@@ -278,87 +282,103 @@ NYB_INLINE wide_line wide_line_at(const wide_block *b, const nyb_depthwise_args 
     };
 }
 
-// stride: of a 3 x 3 window (1 or 2), 0 for any window.
+enum { ANY_WINDOW, STRIDE_1, STRIDE_2, DENSE };
+
 NYB_INLINE void wide_lines(const wide_block *b, const nyb_depthwise_args *args, const nyb_scaling scaling,
-                           const int parts, const int stride) {
+                           const int parts, const int way) {
     uint32_t y = 0;
-    if (stride == 1 && args->x_line == args->tap_line) {
+    if ((way == STRIDE_1 || way == DENSE) && args->x_line == args->tap_line) {
         for (; args->lines - y >= 2; y += 2) {
             const wide_line line = wide_line_at(b, args, y, parts);
-            wide_3x3(b, args, &line, scaling, parts, 2, 1);
+            if (way == DENSE) {
+                wide_dense(b, args, &line, scaling, 2);
+            } else {
+                wide_3x3(b, args, &line, scaling, parts, 2, 1);
+            }
         }
     }
     for (; y < args->lines; y++) {
         const wide_line line = wide_line_at(b, args, y, parts);
-        if (stride == 0) {
+        if (way == ANY_WINDOW) {
             wide_any(b, args, &line, scaling, parts);
+        } else if (way == DENSE) {
+            wide_dense(b, args, &line, scaling, 1);
         } else {
-            wide_3x3(b, args, &line, scaling, parts, 1, stride);
+            wide_3x3(b, args, &line, scaling, parts, 1, way == STRIDE_1 ? 1 : 2);
         }
     }
 }
 
 // A function for each way, or compiling takes minutes.
 typedef void wide_fn(const wide_block *b, const nyb_depthwise_args *args);
-#define WIDE_WAY(name, scaling, parts, stride)                                                               \
+#define WIDE_WAY(name, scaling, parts, way)                                                                  \
     static __attribute__((noinline)) void name(const wide_block *b, const nyb_depthwise_args *args) {        \
-        wide_lines(b, args, scaling, parts, stride);                                                         \
+        wide_lines(b, args, scaling, parts, way);                                                            \
     }
 #define WIDE_WAYS(name, scaling, parts)                                                                      \
-    WIDE_WAY(name##_any, scaling, parts, 0)                                                                  \
-    WIDE_WAY(name##_1, scaling, parts, 1)                                                                    \
-    WIDE_WAY(name##_2, scaling, parts, 2)
+    WIDE_WAY(name##_any, scaling, parts, ANY_WINDOW)                                                         \
+    WIDE_WAY(name##_1, scaling, parts, STRIDE_1)                                                             \
+    WIDE_WAY(name##_2, scaling, parts, STRIDE_2)
 WIDE_WAYS(plain1, NYB_SCALING_PLAIN, 1)
 WIDE_WAYS(plain2, NYB_SCALING_PLAIN, 2)
 WIDE_WAYS(plain4, NYB_SCALING_PLAIN, 4)
 WIDE_WAYS(signed1, NYB_SCALING_SIGNED, 1)
 WIDE_WAYS(signed2, NYB_SCALING_SIGNED, 2)
 WIDE_WAYS(signed4, NYB_SCALING_SIGNED, 4)
+WIDE_WAY(plain_dense, NYB_SCALING_PLAIN, 1, DENSE)
+WIDE_WAY(signed_dense, NYB_SCALING_SIGNED, 1, DENSE)
 
-// By the logarithm of the parts, the scaling and the stride of a 3 x 3 window.
-static wide_fn *const wide_ways[3][2][3] = {
+// By the logarithm of the parts, the scaling and the way.
+static wide_fn *const wide_ways[4][2][4] = {
     {{plain1_any, plain1_1, plain1_2}, {signed1_any, signed1_1, signed1_2}},
     {{plain2_any, plain2_1, plain2_2}, {signed2_any, signed2_1, signed2_2}},
     {{plain4_any, plain4_1, plain4_2}, {signed4_any, signed4_1, signed4_2}},
+    {{NULL, NULL, NULL, plain_dense}, {NULL, NULL, NULL, signed_dense}},
 };
 
 // All lines of 64 >> parts_log2 channels. False where the window is too large.
-static bool wide_channels(const nyb_depthwise_args *args, uint32_t first, uint32_t parts_log2) {
+static bool wide_channels(const nyb_depthwise_args *args, uint32_t first, uint32_t parts_log2,
+                          const int way) {
+    const uint32_t channels = 64u >> parts_log2;
     nyb_depthwise_block low, high;
     const nyb_depthwise_block *other = &low;
     wide_block b;
-    if (!wide_half(&low, args, first, parts_log2 == 2)) {
+    if (!wide_half(&low, args, first, channels)) {
         return false;
     }
-    if (parts_log2 == 0) {
-        wide_half(&high, args, first + 32, false);
+    if (channels == 64) {
+        wide_half(&high, args, first + 32, channels);
         other = &high;
     }
     // With further terms the halves need not have the same.
     if (low.further || other->further || !wide_join(&b, &low, other)) {
-        return nyb_depthwise_channels(args, halves, first, first + (64u >> parts_log2));
+        return nyb_depthwise_channels(args, halves, first, first + channels);
     }
-    uint32_t stride = 0;
-    if (args->window_height == 3 && args->window_width == 3 &&
-        (args->x_pixel == args->tap_pixel || args->x_pixel == 2 * args->tap_pixel)) {
+    if (way != ANY_WINDOW) {
         wide_join_lower(&b, &low, other);
-        stride = args->x_pixel == args->tap_pixel ? 1 : 2;
     }
     const bool plain = low.scaling == NYB_SCALING_PLAIN && other->scaling == NYB_SCALING_PLAIN;
-    wide_ways[parts_log2][!plain][stride](&b, args);
+    wide_ways[parts_log2][!plain][way](&b, args);
     return true;
 }
 
 void nyb_depthwise_avx512vnni(const nyb_depthwise_args *args) {
     const uint32_t channels = args->pixels > 0 ? args->channels : 0;
+    const bool is_3x3 = args->window_height == 3 && args->window_width == 3;
+    const int stride = args->x_pixel == args->tap_pixel       ? STRIDE_1
+                       : args->x_pixel == 2 * args->tap_pixel ? STRIDE_2
+                                                              : ANY_WINDOW;
+    const int way = is_3x3 ? stride : ANY_WINDOW;
     uint32_t first = 0;
     bool fits = true;
     for (uint32_t parts_log2 = 0; parts_log2 < 3; parts_log2++) {
         for (; fits && channels - first >= 64u >> parts_log2; first += 64u >> parts_log2) {
-            fits = wide_channels(args, first, parts_log2);
+            fits = wide_channels(args, first, parts_log2, way);
         }
     }
-    if (fits && first < channels) {
+    if (channels == 8 && way == STRIDE_1 && args->pixels >= 8 && args->x_pixel == 8 && args->c_pixel == 8) {
+        fits = wide_channels(args, 0, 3, DENSE);
+    } else if (fits && first < channels) {
         fits = nyb_depthwise_channels(args, halves, first, channels);
     }
     if (!fits) {
