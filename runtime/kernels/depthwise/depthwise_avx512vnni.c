@@ -2,8 +2,9 @@
 // AVX-512 VNNI depthwise: vpdpbusd multiplies four taps and adds them in one instruction.
 //
 // A block is 64 lanes of bytes: 64 channels of one pixel, or 32, 16 of the pixels at the same place of 2, 4
-// parts of the line, or all 8 of eight neighbouring pixels. Lanes are interleaved as depthwise_x86.h does it, in quarters instead of halves.
-// Blocks whose requantization is not a short one, and what is left of the channels, take its way.
+// parts of the line, or all 8 of eight neighbouring pixels. Lanes are interleaved as depthwise_x86.h does it,
+// in quarters instead of halves. Blocks whose requantization is not a short one, and what is left of the
+// channels, take its way.
 //
 // A requantization is short where all shifts lie from 32 to 40. The zero point is in the constant that is
 // added to the product, and the high halves of the sums are saturated to 16 bits before they are shifted by
