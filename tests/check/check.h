@@ -20,6 +20,7 @@ typedef struct check {
     uint32_t round;                 // rounds done before
     uint32_t cases;                 // cases begun
     bool typical;                   // constants as trained networks have them, for speeds
+    bool modest;                    // no accumulators near the ends of int32, in all channels of a case
     char shape[CHECK_TEXT_BYTES];   // the case under way
     char failure[CHECK_TEXT_BYTES]; // what went wrong in it
 } check;

@@ -84,7 +84,8 @@ static int32_t magnitude_bits(int32_t x) {
 }
 
 static int32_t draw_accumulator(check *c, int32_t sum) {
-    switch (check_below(c, 8)) {
+    const uint32_t kind = check_below(c, 8);
+    switch (c->modest && kind != 0 ? 7 : kind) {
     case 0:
         return check_between(c, -2, 2);
     case 1:

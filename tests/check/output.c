@@ -25,6 +25,7 @@ void check_output_draw(check *c, check_output *o, uint32_t nr, check_shifts shif
     int32_t *bias = place_channels(c, &memory_bias, o->columns, nr, place);
     int32_t *multiplier = place_channels(c, &memory_multiplier, o->columns, nr, place);
     int32_t *shift = place_channels(c, &memory_shift, o->columns, nr, place);
+    c->modest = check_below(c, 2) == 0;
     for (uint32_t j = 0; j < o->columns; j++) {
         const int32_t sum = o->rows > 0 ? o->sum(o->context, check_below(c, o->rows), j) : 0;
         check_draw_channel(c, shifts, sum, &bias[j], &multiplier[j], &shift[j]);
