@@ -55,13 +55,14 @@ static inline nyb_scaling nyb_scaling16(__m512i shift, bool small, const nyb_req
     return nyb_scaling_unsigned(output) ? NYB_SCALING_PLAIN : NYB_SCALING_SIGNED;
 }
 
-// multiplier: of `channels` (a mask); others get multiplier 0. shift: of nyb_shifts16. scaling: of all
-// channels that are scaled together.
-static inline nyb_scale16 nyb_scale16_load(const int32_t *multiplier, __m512i shift, __mmask16 channels,
-                                           const nyb_scaling scaling, const nyb_requantize *output) {
+// multiplier: of `channels` (a mask); others get multiplier 0. shift: of nyb_shifts16, and `up` more, where
+// sums come 2^up times as large. scaling: of all channels that are scaled together.
+static inline nyb_scale16 nyb_scale16_load(const int32_t *multiplier, __m512i shift, uint32_t up,
+                                           __mmask16 channels, const nyb_scaling scaling,
+                                           const nyb_requantize *output) {
     const __m512i even = _mm512_maskz_mov_epi32(0x5555, shift);
     const __m512i odd = nyb_odd_lanes16(shift);
-    const __m512i limit = _mm512_set1_epi64(31);
+    const __m512i limit = _mm512_set1_epi64(31 + (int64_t)up);
     const __mmask8 nudged_even = _mm512_cmpgt_epi64_mask(even, limit);
     const __mmask8 nudged_odd = _mm512_cmpgt_epi64_mask(odd, limit);
     const __m512i sign = _mm512_set1_epi64(output->nudge != 0 ? INT64_C(1) << 31 : 0);

@@ -256,7 +256,7 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, const tiling *t, uint32_t n
     const uint32_t steps = STEPS / (uint32_t)halves; // of which weights are laid out at a time
     weight_tiles laid[STEPS];
     __m512i sums[SUM_VECTORS];
-    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, false);
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, false, 0);
     const size_t tile_sums = t->height * (size_t)vectors;
     const weight_tiles *prepacked = args->prepacked;
     prepacked = prepacked == NULL ? NULL : prepacked + n / NYB_PREPACKED_COLUMNS * (size_t)t->all_steps;

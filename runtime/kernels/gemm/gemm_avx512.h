@@ -16,6 +16,7 @@ typedef struct nyb_strip16 {
     const uint8_t *panel[2 * NYB_STRIP_VECTORS];
     uint32_t columns;
     __m512i start[NYB_STRIP_VECTORS]; // of the sums
+    __m512i down;                     // by which sums that come too large are shifted before
     nyb_scale16 scale[NYB_STRIP_VECTORS];
     nyb_scaling scaling;
     nyb_narrow64 narrow;
@@ -30,9 +31,21 @@ static inline void nyb_strip16_panels(const nyb_gemm_args *args, uint32_t n, siz
     }
 }
 
-// shifted: activations are 128 larger in the products than they are.
+// The cheapest scaling for all channels of a strip.
+static inline nyb_scaling nyb_strip16_scaling(const __m512i *shift, uint32_t vectors, bool small,
+                                              const nyb_requantize *output) {
+    nyb_scaling all = NYB_SCALING_PLAIN;
+    for (uint32_t v = 0; v < vectors; v++) {
+        const nyb_scaling scaling = nyb_scaling16(shift[v], small, output);
+        all = scaling > all ? scaling : all;
+    }
+    return all;
+}
+
+// shifted: activations are 128 larger in the products than they are. top: sums come 2^top times too large,
+// and stay so where that makes shifts of 32 and more of smaller ones, for a scaling that is not wide.
 static inline nyb_strip16 nyb_strip16_load(const nyb_gemm_args *args, uint32_t n, uint32_t vectors,
-                                           const uint32_t bits, const bool shifted) {
+                                           const uint32_t bits, const bool shifted, const uint32_t top) {
     nyb_strip16 s;
     s.columns = args->columns - n < NYB_LANES16 * vectors ? args->columns - n : NYB_LANES16 * vectors;
     s.narrow = nyb_narrow64_of(&args->output);
@@ -53,14 +66,29 @@ static inline nyb_strip16 nyb_strip16_load(const nyb_gemm_args *args, uint32_t n
             s.start[v] = _mm512_sub_epi32(s.start[v], _mm512_slli_epi32(sum, 7));
         }
     }
-    s.scaling = NYB_SCALING_PLAIN;
-    for (uint32_t v = 0; v < vectors; v++) {
-        const nyb_scaling scaling = nyb_scaling16(shift[v], small, &args->output);
-        s.scaling = scaling > s.scaling ? scaling : s.scaling;
+    s.scaling = nyb_strip16_scaling(shift, vectors, small, &args->output);
+    uint32_t up = 0;
+    if (top > 0 && s.scaling == NYB_SCALING_WIDE && nyb_scaling_unsigned(&args->output)) {
+        // Without a sign, some shifts may count a nudge and others not. Products at the top of a byte are
+        // those of 8 bits, as is their bound.
+        __m512i higher[NYB_STRIP_VECTORS];
+        for (uint32_t v = 0; v < vectors; v++) {
+            const __m512i bias = _mm512_maskz_loadu_epi32(mask[v], args->bias + n + NYB_LANES16 * v);
+            small = small &&
+                    _mm512_cmpgt_epu32_mask(_mm512_abs_epi32(bias), _mm512_set1_epi32(1 << (30 - top))) == 0;
+            higher[v] = _mm512_add_epi32(shift[v], _mm512_set1_epi32((int32_t)top));
+        }
+        if (nyb_strip16_scaling(higher, vectors, small, &args->output) != NYB_SCALING_WIDE) {
+            up = top;
+            s.scaling = NYB_SCALING_PLAIN;
+        }
     }
+    s.down = _mm512_set1_epi32((int32_t)(top - up));
     for (uint32_t v = 0; v < vectors; v++) {
-        s.scale[v] = nyb_scale16_load(args->multiplier + n + NYB_LANES16 * v, shift[v], mask[v], s.scaling,
-                                      &args->output);
+        const __m512i by = _mm512_set1_epi32((int32_t)up);
+        s.start[v] = _mm512_sllv_epi32(s.start[v], by);
+        s.scale[v] = nyb_scale16_load(args->multiplier + n + NYB_LANES16 * v, _mm512_add_epi32(shift[v], by),
+                                      up, mask[v], s.scaling, &args->output);
         if (s.scaling != NYB_SCALING_WIDE) {
             s.start[v] = nyb_raised16(s.start[v]);
         }

@@ -160,7 +160,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
         NYB_EACH (v, vectors) {
             const __m512i sum = shallow ? c[i][v] : _mm512_sub_epi32(c[i][v], _mm512_set1_epi32(excess[i]));
             sums[i * vectors + v] =
-                bits == 8 ? sum : _mm512_add_epi32(strip->start[v], _mm512_srai_epi32(sum, 8 - bits));
+                bits == 8 ? sum : _mm512_add_epi32(strip->start[v], _mm512_srav_epi32(sum, strip->down));
         }
     }
 }
@@ -247,7 +247,7 @@ NYB_INLINE void narrow_tile(const nyb_gemm_args *args, const nyb_strip16 *strip,
             __m512i sum = _mm512_add_epi32(_mm512_permutex2var_epi32(low, even, high),
                                            _mm512_permutex2var_epi32(low, odd, high));
             if (bits < 8) {
-                sum = _mm512_srai_epi32(sum, 8 - bits);
+                sum = _mm512_srav_epi32(sum, strip->down);
             }
             sums[i * vectors + v] = _mm512_add_epi32(strip->start[v], sum);
         }
@@ -260,7 +260,7 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t en
                           const int32_t *excess, const int narrow, const uint32_t bits, const bool shallow) {
     const int vectors = narrow == 1 || narrow == 2 ? 1 : 2;
     const uint32_t most = narrow < 2 ? TILE_ROWS : (narrow == 2 ? 8 : 6); // sums that stay in registers
-    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, narrow || shallow);
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, narrow || shallow, 8 - bits);
     // The next strip's panels are fetched beside the first two tiles, half of them each.
     const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
     const uint8_t *ahead = strip.panel[0] + 4 * panel;
