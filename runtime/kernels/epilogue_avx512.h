@@ -24,7 +24,7 @@ typedef struct nyb_narrow64 {
 static inline __m512i nyb_odd_lanes16(__m512i x) { return _mm512_srli_epi64(x, 32); }
 
 // 2^(shift-1), and the nudge where shift > 31, in 64-bit lanes.
-static inline __m512i nyb_add_lanes16(__m512i shift, __mmask8 nudged, int32_t nudge) {
+static inline __m512i nyb_add_lanes16(__m512i shift, __mmask8 nudged, int64_t nudge) {
     const __m512i one = _mm512_set1_epi64(1);
     const __m512i half = _mm512_sllv_epi64(one, _mm512_sub_epi64(shift, one));
     return _mm512_mask_add_epi64(half, nudged, half, _mm512_set1_epi64(nudge));
@@ -70,8 +70,9 @@ static inline nyb_scale16 nyb_scale16_load(const int32_t *multiplier, __m512i sh
     nyb_scale16 scale;
     scale.multiplier = m; // _mm512_mul_epi32 reads the low half of each lane, signed
     scale.multiplier_odd = nyb_odd_lanes16(m);
-    scale.add_even = nyb_add_lanes16(even, nudged_even, output->nudge);
-    scale.add_odd = nyb_add_lanes16(odd, nudged_odd, output->nudge);
+    const int64_t nudge = (int64_t)output->nudge << up;
+    scale.add_even = nyb_add_lanes16(even, nudged_even, nudge);
+    scale.add_odd = nyb_add_lanes16(odd, nudged_odd, nudge);
     scale.down = _mm512_sub_epi32(shift, _mm512_set1_epi32(31));
     scale.shift = even;
     scale.shift_odd = odd;

@@ -85,7 +85,10 @@ static int32_t magnitude_bits(int32_t x) {
 
 static int32_t draw_accumulator(check *c, int32_t sum) {
     const uint32_t kind = check_below(c, 8);
-    switch (c->modest && kind != 0 ? 7 : kind) {
+    if (c->modest && kind > 0) { // up to 300: shifts around 31 fit
+        return kind < 4 ? check_between(c, -300, 300) : nyb_add(sum, check_between(c, -4096, 4096));
+    }
+    switch (kind) {
     case 0:
         return check_between(c, -2, 2);
     case 1:
