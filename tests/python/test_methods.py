@@ -102,7 +102,9 @@ def test_every_method_keeps_to_the_levels_and_to_one_scale(
 @given(st.integers(0, 10**6), st.sampled_from(sorted(GRIDS, key=str)))
 @settings(max_examples=30, deadline=None)
 def test_a_shared_scale_is_the_best_for_all_channels(seed: int, level: Level) -> None:
-    """The least squared error of nearest weights of all candidates; fitted to the outputs, it is where theirs is least."""
+    """The least squared error of nearest weights of all candidates; fitted to the outputs, it is where theirs is least,
+    and stays where that is not positive.
+    """
     grid = replace(GRIDS[level], shared=True)
     problem = random_problem(seed).damped(0.01)
     w = problem.weights
@@ -116,7 +118,10 @@ def test_a_shared_scale_is_the_best_for_all_channels(seed: int, level: Level) ->
     q = grid.nearest(w, found)
     s = refit(problem, q, found, q @ problem.gram, grid)
     errors = [float(layer_error(problem, q, s * factor).sum()) for factor in (0.999, 1, 1.001)]
-    assert min(errors) == errors[1]
+    if (q * problem.cross).sum() > 0:
+        assert min(errors) == errors[1]
+    else:
+        assert (s == found).all()
 
 
 def test_ternary_weights_are_found_again() -> None:
