@@ -30,10 +30,9 @@ enum { TURNS = 1000, SAMPLES = 3000 };
 #define ROW(at, size) "vpbroadcast" size " " #at "(%1), %%ymm15\n"
 #define TILE6(size)                                                                                          \
     ROW(0, size)                                                                                             \
-    WORDS(12, 0)                                                                                             \
-    WORDS(13, 1) ROW(128, size) WORDS(12, 2) WORDS(13, 3) ROW(256, size) WORDS(12, 4) WORDS(13, 5)           \
-        ROW(384, size) WORDS(12, 6) WORDS(13, 7) ROW(512, size) WORDS(12, 8) WORDS(13, 9) ROW(640, size)     \
-            WORDS(12, 10) WORDS(13, 11)
+    WORDS(12, 0) WORDS(13, 1) ROW(128, size) WORDS(12, 2) WORDS(13, 3) ROW(256, size) WORDS(12, 4)           \
+        WORDS(13, 5) ROW(384, size) WORDS(12, 6) WORDS(13, 7) ROW(512, size) WORDS(12, 8) WORDS(13, 9)       \
+            ROW(640, size) WORDS(12, 10) WORDS(13, 11)
 #define ROW2(at, then, acc) ROW(at, "d") WORDS(12, acc) ROW(then, "d") WORDS(13, acc)
 #define SHIFTS "vpsllw $8, %%ymm12, %%ymm13\nvpsraw $8, %%ymm13, %%ymm13\nvpsraw $8, %%ymm12, %%ymm12\n"
 

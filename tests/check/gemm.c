@@ -408,6 +408,9 @@ static void gemm_bench(check *c, const void *record) {
         {64, 64, 64, CHECK_UNIFORM, CHECK_UNIFORM, true},
         {64, 64, 576, CHECK_UNIFORM, CHECK_UNIFORM, true},
         {64, 24, 27, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {1024, 16, 144, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {784, 24, 96, CHECK_UNIFORM, CHECK_UNIFORM, true},
+        {1, 128, 128, CHECK_UNIFORM, CHECK_UNIFORM, true},
         {1, 256, 1024, CHECK_UNIFORM, CHECK_UNIFORM, true},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
