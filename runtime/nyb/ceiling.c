@@ -43,6 +43,7 @@ ceiling ceiling_measure(uint32_t cpu, uint32_t bits) {
         .segment = DEPTH,
         .line = ROWS,
         .stride = sizeof l->a[0],
+        .form = gemm->form,
         .weights = l->weights,
         .bias = l->bias,
         .multiplier = l->multiplier,

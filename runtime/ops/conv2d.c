@@ -52,6 +52,7 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb
     windows->out_width = y.shape[2];
     windows->pad_value = (int8_t)pad;
     windows->form = plan->matmul.gemm->form;
+    windows->copied = plan->matmul.gemm->copied;
     windows->unbroken = plan->matmul.gemm->tiled;
     windows->step = nyb_matmul_step(&plan->matmul);
     return NYB_OK;

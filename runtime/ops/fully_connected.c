@@ -104,7 +104,13 @@ static void part(void *context, uint32_t index, uint32_t thread) {
         }
     }
     const nyb_matmul_part piece = {
-        .rows = {.a = a, .count = rows, .segments = 1, .segment = p->row, .line = rows, .stride = stride},
+        .rows = {.a = a,
+                 .count = rows,
+                 .segments = 1,
+                 .segment = p->row,
+                 .line = rows,
+                 .stride = stride,
+                 .form = form},
         .first = first,
         .count = w->outputs - first < p->columns ? w->outputs - first : p->columns,
         .c = p->y + ((size_t)row * w->outputs + first) * p->matmul.bytes,

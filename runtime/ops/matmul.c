@@ -73,12 +73,12 @@ static const void *prepacked(const nyb_matmul *matmul, const nyb_matmul_part *pa
 }
 
 // sum over k of (x - zx)(w - zw): the part -zw * sum(x) differs from row to row.
-static void sum_rows(const nyb_matmul_part *part, const nyb_form *form, int32_t zero_point) {
+static void sum_rows(const nyb_matmul_part *part, int32_t zero_point) {
     const nyb_rows *rows = &part->rows;
     for (uint32_t i = 0; i < rows->count; i++) {
         int32_t sum = 0;
         for (uint32_t s = 0; s < rows->segments; s++) {
-            sum = nyb_add(sum, form->sum(rows->a[i] + s * rows->pitch, rows->segment));
+            sum = nyb_add(sum, rows->form->sum(rows->a[i] + s * rows->pitch, rows->segment));
         }
         part->row_sums[i] = nyb_mul(-zero_point, sum);
     }
@@ -89,7 +89,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
     const size_t channel = (size_t)part->group * w->padded_outputs + part->first;
     const size_t panel = (size_t)nyb_panel_bytes(w->depth, w->bits, w->nr, w->kr);
     if (w->zero_point != 0) {
-        sum_rows(part, matmul->gemm->form, w->zero_point);
+        sum_rows(part, w->zero_point);
     }
     const nyb_gemm_args args = {
         .a = part->rows.a,
@@ -99,6 +99,7 @@ void nyb_matmul_run(const nyb_matmul *matmul, const nyb_matmul_part *part) {
         .line = part->rows.line,
         .gap = part->rows.gap,
         .stride = part->rows.stride,
+        .form = part->rows.form,
         .weights = w->data + part->group * w->group_bytes + part->first / w->nr * panel,
         .prepacked = prepacked(matmul, part),
         .bias = w->bias + channel,

@@ -71,6 +71,7 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     } else {
         w->kind = pixel && unpadded ? NYB_WINDOWS_PIXELS : NYB_WINDOWS_GATHERED;
     }
+    w->form = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED ? w->copied : w->form;
     const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
     w->segments = one ? 1 : v->height;
     w->segment = one ? (uint32_t)depth(w) : v->width * w->per_group;
@@ -94,47 +95,60 @@ size_t nyb_windows_scratch(const nyb_windows *w) {
     return bytes < SIZE_MAX / 2 ? nyb_aligned((size_t)bytes) : SIZE_MAX;
 }
 
-static void fill(const nyb_form *form, uint8_t *to, size_t count, int8_t value) {
+// An element of a border in the form of lines.
+typedef struct border {
+    size_t element;
+    uint8_t bytes[8]; // four of them
+} border;
+
+static border border_of(const nyb_form *form, int8_t value) {
     const int8_t values[4] = {value, value, value, value};
-    uint8_t staged[8];
-    form->stage(staged, values, 4, 4);
-    if (form->element == 1) {
-        memset(to, staged[0], count);
+    border b = {form->element, {0}};
+    form->stage(b.bytes, values, 4, 4);
+    return b;
+}
+
+static void fill(const border *b, uint8_t *to, size_t count) {
+    if (b->element == 1) {
+        memset(to, b->bytes[0], count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        memcpy(to + 2 * i, staged, 2);
+        memcpy(to + 2 * i, b->bytes, 2);
     }
 }
 
-// One line of the input with its borders; NULL: a line of the border.
-static void copy_line(const nyb_windows *w, const nyb_form *form, const int8_t *line, uint8_t *to) {
-    const size_t channels = w->per_group;
-    const size_t pixel = channels * form->element;
-    const size_t width = (size_t)w->copy_width;
-    const size_t left = line == NULL || w->window.pad_left > width ? width : w->window.pad_left;
-    const size_t inside = width - left < w->width ? width - left : w->width;
-    uint8_t *middle = to + left * pixel;
-    fill(form, to, left * channels, w->pad_value);
-    if (channels == w->channels && inside > 0) {
-        form->stage(middle, line, inside * channels, inside * channels);
-    } else {
-        for (size_t x = 0; x < inside; x++) {
-            form->stage(middle + x * pixel, line + x * w->channels, channels, channels);
-        }
-    }
-    fill(form, middle + inside * pixel, (width - left - inside) * channels, w->pad_value);
-}
-
+// Lines of the input, each with its borders. What lies between the pixels of one and of the next is filled at
+// once.
 static void copy_lines(const nyb_windows *w, const int8_t *image, uint32_t first, uint32_t lines,
                        uint8_t *to) {
     const nyb_form *form = line_form(w);
+    const border pad = border_of(form, w->pad_value);
+    const size_t channels = w->per_group, pixel = channels * form->element, width = (size_t)w->copy_width;
+    const size_t left = w->window.pad_left < width ? w->window.pad_left : width;
+    const size_t inside = width - left < w->width ? width - left : w->width;
+    const size_t right = width - left - inside;
+    const bool whole = channels == w->channels;
     const int64_t top = (int64_t)first * w->window.stride_height - w->window.pad_top;
-    const int64_t count = (int64_t)extent_lines(w, lines);
-    for (int64_t i = 0; i < count; i++, to += w->line_bytes) {
-        const int64_t y = top + i;
-        const bool inside = y >= 0 && y < w->height;
-        copy_line(w, form, inside ? image + (size_t)y * w->width * w->channels : NULL, to);
+    const int64_t bottom = top + (int64_t)extent_lines(w, lines);
+    fill(&pad, to, left * channels);
+    to += left * pixel;
+    for (int64_t y = top; y < bottom; y++) {
+        const bool exists = y >= 0 && y < w->height;
+        const int8_t *line = exists ? image + (size_t)y * w->width * w->channels : NULL;
+        if (!exists) {
+            fill(&pad, to, inside * channels);
+        } else if (whole) {
+            form->stage(to, line, inside * channels, inside * channels);
+        } else {
+            for (size_t x = 0; x < inside; x++) {
+                form->stage(to + x * pixel, line + x * w->channels, channels, channels);
+            }
+        }
+        to += inside * pixel;
+        const size_t between = y + 1 < bottom ? right + left : right;
+        fill(&pad, to, between * channels);
+        to += between * pixel;
     }
     memset(to, 0, CHUNK);
 }
@@ -262,8 +276,15 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
             at = to;
             to += w->out_width * stride;
         }
-        for (uint32_t x = 0; x < w->out_width; x++) {
-            row[x] = at + x * stride;
+        uint32_t x = 0;
+        for (; x + 4 <= w->out_width; x += 4, at += 4 * stride) { // by independent sums
+            row[x] = at;
+            row[x + 1] = at + stride;
+            row[x + 2] = at + 2 * stride;
+            row[x + 3] = at + 3 * stride;
+        }
+        for (; x < w->out_width; x++, at += stride) {
+            row[x] = at;
         }
     }
     const bool unbroken = one || below == w->out_width * next;
@@ -278,5 +299,6 @@ nyb_rows nyb_windows_rows(const nyb_windows *w, const int8_t *image, uint32_t ch
         .line = unbroken ? lines * w->out_width : w->out_width,
         .gap = even ? (uint32_t)(apart - w->out_width) : 0,
         .stride = stride,
+        .form = w->form,
     };
 }

@@ -20,9 +20,10 @@ typedef struct nyb_windows {
     uint32_t per_group;               // channels of a window
     uint32_t out_height, out_width;
     int8_t pad_value;
-    const nyb_form *form;
-    bool unbroken; // rows that follow one another are worth a copy of them
-    uint32_t step; // that stretches of a row are padded to
+    const nyb_form *form;   // of the gemm
+    const nyb_form *copied; // the gemm's of copies
+    bool unbroken;          // rows that follow one another are worth a copy of them
+    uint32_t step;          // that stretches of a row are padded to
     // Chosen by nyb_windows_plan.
     nyb_windows_kind kind;
     uint32_t segments;   // stretches of a row
@@ -49,6 +50,7 @@ typedef struct nyb_rows {
     uint32_t line;
     uint32_t gap;
     size_t stride;
+    const nyb_form *form;
 } nyb_rows;
 
 // The windows of output lines first to first + lines - 1 over `image`, channels from `channel` on.

@@ -95,7 +95,7 @@ static uint32_t draw_segments(check *c, uint32_t depth, uint32_t step) {
 
 static void draw_activations(check *c, gemm_case *g, gemm_shape shape, check_place place) {
     nyb_gemm_args *args = &g->args;
-    const nyb_form *form = g->row->form;
+    const nyb_form *form = shape.dense || check_below(c, 2) ? g->row->form : g->row->copied;
     const uint32_t step = g->row->kr * (8u / g->row->weight_bits);
     const size_t align = form->element == 1 ? 1 : 4; // pieces of a form begin at multiples of four
     args->segments = shape.dense ? 1 : draw_segments(c, args->depth, step);
@@ -142,6 +142,7 @@ static void draw_activations(check *c, gemm_case *g, gemm_shape shape, check_pla
         rows[i] = formed + row_start(g, i) * form->element;
     }
     args->a = rows;
+    args->form = form;
     args->pitch = g->a_pitch * form->element;
     g->a = a;
 }
@@ -259,11 +260,12 @@ static void draw_case(check *c, const nyb_gemm_variant *row, gemm_shape shape, c
     args->c = o->c;
     args->c_stride = o->c_stride;
     check_begin(c,
-                "case %u: %u x %u x %u, a %s (stride %zu, jump of %zu every %u rows, %u segments), "
+                "case %u: %u x %u x %u, a %s (%s, stride %zu, jump of %zu every %u rows, %u segments), "
                 "weights %s, scale group %u, %s, "
                 "shifts %s, nudge %d, zero point %d, clamp %d to %d, c stride %zu, guard %s",
-                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a], g->a_stride,
-                g->a_jump, g->a_line, args->segments, check_pattern_names[shape.w], args->scale_group,
+                c->cases, shape.rows, shape.columns, shape.depth, check_pattern_names[shape.a],
+                args->form->name, g->a_stride, g->a_jump, g->a_line, args->segments,
+                check_pattern_names[shape.w], args->scale_group,
                 args->row_bias != NULL ? "row bias" : "no row bias", check_shifts_names[shifts],
                 args->output.nudge, args->output.zero_point, args->output.minimum, args->output.maximum,
                 args->c_stride, check_place_names[place]);
@@ -278,6 +280,7 @@ static void run_scalar(const gemm_case *g, const nyb_gemm_variant *scalar) {
         rows[i] = (const uint8_t *)g->a + row_start(g, i);
     }
     args.a = rows;
+    args.form = scalar->form;
     args.pitch = g->a_pitch;
     args.c = g->output.expected_c;
     scalar->run(&args);

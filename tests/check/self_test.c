@@ -196,7 +196,7 @@ static void winograd_reads_beyond_x(const nyb_winograd_args *args) {
 }
 
 #define GEMM(function)                                                                                       \
-    {#function, 0, 8, 8, 4, 4, &nyb_form_s8, true, NYB_PAIRS_ANY, false, function, false, NULL}
+    {#function, 0, 8, 8, 4, 4, &nyb_form_s8, &nyb_form_s8, true, NYB_PAIRS_ANY, false, function, false, NULL}
 #define DEPTHWISE(function) {#function, 0, function}
 // The subtraction of lookup_avx2.c without its saturation: an index of 127 comes round again.
 static void lookup_wraps(const nyb_lookup_args *args) {

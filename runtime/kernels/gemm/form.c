@@ -5,7 +5,9 @@
 
 static void stage_s8(void *to, const int8_t *from, size_t count, size_t padded) {
     memcpy(to, from, count);
-    memset((int8_t *)to + count, 0, padded - count);
+    if (padded > count) {
+        memset((int8_t *)to + count, 0, padded - count);
+    }
 }
 
 // Eight activations at a time: 128 larger they are unsigned bytes, whose sums of two fill four lanes of 16

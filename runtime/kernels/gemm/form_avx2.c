@@ -20,7 +20,9 @@ static void stage_u8(void *to, const int8_t *from, size_t count, size_t padded) 
     for (; i < count; i++) {
         u[i] = (uint8_t)(from[i] ^ INT8_MIN);
     }
-    memset(u + count, 0, padded - count);
+    if (padded > count) {
+        memset(u + count, 0, padded - count);
+    }
 }
 
 static int32_t sum_u8(const void *elements, size_t count) {

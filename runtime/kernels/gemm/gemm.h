@@ -4,11 +4,11 @@
 //   c[i][j] = finish(sum over k of a[i][k] * w[j][k] + bias[j] + row_bias[i])      i < rows, j < columns, k <
 //   depth
 //
-// a: one pointer per row, to its activations in the variant's form (nyb_form). A row is `segments` stretches
-//   of `segment` activations, `pitch` bytes apart, as the lines of a convolution's window lie in an image;
-//   rows may overlap. depth = segments * segment, and segment is a multiple of the layout's step
-//   (kr * 8 / weight bits) where there are several. A stretch is readable up to a multiple of the step, where
-//   it meets weights that are 0, and not read beyond that.
+// a: one pointer per row, to its activations in `form`: the variant's own, or its form of copies. A row is
+//   `segments` stretches of `segment` activations, `pitch` bytes apart, as the lines of a convolution's
+//   window lie in an image; rows may overlap. depth = segments * segment, and segment is a multiple of the
+//   layout's step (kr * 8 / weight bits) where there are several. A stretch is readable up to a multiple of
+//   the step, where it meets weights that are 0, and not read beyond that.
 // line, stride: `rows` is a multiple of `line`, rows of a line lie `stride` bytes apart; 0: they may lie
 //   anywhere. gap: lines lie as if so many rows were between one and the next, which can be read as rows
 //   too; 0: they may lie anywhere.
@@ -47,6 +47,7 @@ typedef struct nyb_gemm_args {
     uint32_t line;
     uint32_t gap;
     size_t stride;
+    const nyb_form *form;
     const uint8_t *weights;
     const void *prepacked;
     const int32_t *bias;
@@ -85,15 +86,16 @@ typedef struct nyb_gemm_variant {
     uint8_t kr;
     uint8_t mr; // rows that it prefers to get a multiple of
     const nyb_form *form;
-    bool scale_groups; // takes scale_group > 0
-    uint32_t pairs;    // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
-    bool narrow;       // of 16-bit activations: only without multiplier_low, where all sums fit 32 bits
+    const nyb_form *copied; // the form that it prefers where activations are copied anyway
+    bool scale_groups;      // takes scale_group > 0
+    uint32_t pairs;         // the largest |w[j][k]| + |w[j][k + 1]|, k even, for which it is exact
+    bool narrow;            // of 16-bit activations: only without multiplier_low, where all sums fit 32 bits
     nyb_gemm_fn run;
     bool tiled;                  // takes tiles of rows, and prepares weights in each call: wants many rows
     nyb_gemm_prepack_fn prepack; // NULL: none
 } nyb_gemm_variant;
 
-#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, groups, pairs)                                         \
+#define NYB_GEMM(name, needs, bits, nr, kr, mr, form, copied, groups, pairs)                                 \
     void nyb_gemm_##name(const nyb_gemm_args *args);
 #define NYB_GEMM_TILED(name, ...)                                                                            \
     void nyb_gemm_##name(const nyb_gemm_args *args);                                                         \

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 VNNI: vpdpbusd sums four products of u8 and s8 in 32 bits. Rows are read as they are in a tensor;
-// the weights become unsigned, 128 larger, once for all rows of a tile:
+// AVX-512 VNNI: vpdpbusd sums four products of u8 and s8 in 32 bits. Copies of rows come unsigned, 128
+// larger. Rows in a tensor are read as they are; the weights become unsigned, once for all rows of a tile:
 //
 //   sum of a * w = sum of a * (w + 128) - 128 * sum of a
 //
 // The last term, the excess of a row, is computed once for all columns. So it is with weights of 4 and 2 bits
 // at the top of the byte, 16 or 64 times their value. To make the activations unsigned instead, where they
-// are broadcast, takes an instruction for every two products and row, on the ports that multiply; it is what
-// shallow calls do, whose products would not pay for the excess.
+// are broadcast, takes an instruction for every two products and row, on the ports that multiply on some
+// CPUs; it is what shallow calls do, whose products would not pay for the excess.
 //
 // Two panels lie side by side in a register. A tile is up to 12 rows and two registers of columns. The sums
 // of some tiles go through memory to the epilogue, which is one function for all. Up to 24 columns, and one
 // row alone, take registers of one panel with twice as many k.
 #include "kernels/gemm/gemm_avx512.h"
 
-enum { TILE_ROWS = 12, SUMS = 96, ROW_VECTORS = 4, BLOCK_ROWS = 1024 };
+enum { TILE_ROWS = 12, SUMS = 48, ROW_VECTORS = 4, BLOCK_ROWS = 1024 };
+
+// Which of both becomes unsigned: the weights, the rows where they are broadcast, or the rows are already.
+typedef enum unsigned_side { WEIGHTS, BROADCASTS, ROWS } unsigned_side;
 
 // Calls with less depth than this, summed over strips of columns, are shallow.
 enum { SHALLOW = 64 };
@@ -103,16 +106,23 @@ NYB_INLINE void excess_of(const nyb_gemm_args *args, const uint8_t *const *a, ui
     }
 }
 
+// Makes bytes of rows unsigned.
+NYB_INLINE __m512i flip_of(const nyb_gemm_args *args) {
+    return _mm512_set1_epi8(args->form == &nyb_form_u8 ? 0 : INT8_MIN);
+}
+
 // sums[row][vector] of `rows` rows; the last of the `count` there are stands for those behind it. excess: of
-// the rows, unless shallow. ahead: where `far`, what is fetched meanwhile, two bytes for one of a panel.
+// the rows, where weights are unsigned. ahead: where `far`, what is fetched meanwhile, two bytes for one of a
+// panel.
 NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
                      const int32_t *excess, const uint8_t *ahead, uint32_t count, __m512i *sums,
-                     const int rows, const uint32_t bits, const bool shallow, const bool far) {
+                     const int rows, const uint32_t bits, const unsigned_side side, const bool far) {
     enum { vectors = 2 };
     const int planes = (int)(8 / bits);
     const size_t stretch = stretch_bytes(args, bits);
     // The highest bit of each activation or weight.
-    const __m512i flip = _mm512_set1_epi8(shallow || bits == 8 ? INT8_MIN : (bits == 4 ? ~0x77 : ~0x55));
+    const __m512i flip =
+        _mm512_set1_epi8(side == BROADCASTS || bits == 8 ? INT8_MIN : (bits == 4 ? ~0x77 : ~0x55));
     size_t w = 0;
     __m512i c[TILE_ROWS][NYB_STRIP_VECTORS];
     NYB_EACH (i, rows) {
@@ -132,7 +142,7 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
             __m512i x[NYB_STRIP_VECTORS];
             NYB_EACH (v, vectors) {
                 x[v] = nyb_load_panels(strip->panel[2 * v] + w, strip->panel[2 * v + 1] + w);
-                x[v] = shallow ? x[v] : _mm512_xor_si512(x[v], flip);
+                x[v] = side == WEIGHTS ? _mm512_xor_si512(x[v], flip) : x[v];
             }
             NYB_EACH (p, planes) {
                 __m512i y[NYB_STRIP_VECTORS];
@@ -144,9 +154,10 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
                 }
                 NYB_EACH (i, rows) {
                     const __m512i r = _mm512_set1_epi32(load32(row[i] + at));
+                    const __m512i u = side == BROADCASTS ? _mm512_xor_si512(r, flip) : r;
                     NYB_EACH (v, vectors) {
-                        c[i][v] = shallow ? _mm512_dpbusd_epi32(c[i][v], _mm512_xor_si512(r, flip), y[v])
-                                          : _mm512_dpbusd_epi32(c[i][v], y[v], r);
+                        c[i][v] = side == WEIGHTS ? _mm512_dpbusd_epi32(c[i][v], y[v], r)
+                                                  : _mm512_dpbusd_epi32(c[i][v], u, y[v]);
                         if (rows > 6) { // smaller tiles leave registers free
                             NYB_IN_ORDER(c[i][v]);
                         }
@@ -158,7 +169,8 @@ NYB_INLINE void tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const 
     }
     NYB_EACH (i, rows) {
         NYB_EACH (v, vectors) {
-            const __m512i sum = shallow ? c[i][v] : _mm512_sub_epi32(c[i][v], _mm512_set1_epi32(excess[i]));
+            const __m512i sum =
+                side == WEIGHTS ? _mm512_sub_epi32(c[i][v], _mm512_set1_epi32(excess[i])) : c[i][v];
             sums[i * vectors + v] =
                 bits == 8 ? sum : _mm512_add_epi32(strip->start[v], _mm512_srav_epi32(sum, strip->down));
         }
@@ -186,7 +198,7 @@ NYB_INLINE __m512i narrow_weights(const uint8_t *w, const uint32_t bits, const i
 NYB_INLINE void narrow_tile(const nyb_gemm_args *args, const nyb_strip16 *strip, const uint8_t *const *a,
                             uint32_t count, __m512i *sums, const int rows, const int panels,
                             const uint32_t bits) {
-    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+    const __m512i flip = flip_of(args);
     const size_t stretch = stretch_bytes(args, bits);
     const int parts = bits == 2 ? 2 : 1; // of eight k, in a step
     const size_t step = bits == 8 ? 64 : 32;
@@ -234,6 +246,9 @@ NYB_INLINE void narrow_tile(const nyb_gemm_args *args, const nyb_strip16 *strip,
                 const __m512i r = _mm512_xor_si512(_mm512_set1_epi32(load32(row[i] + at)), flip);
                 NYB_EACH (p, panels) {
                     c[i][p] = _mm512_dpbusd_epi32(c[i][p], r, x[p]);
+                    if (rows * panels > 12) {
+                        NYB_IN_ORDER(c[i][p]);
+                    }
                 }
             }
         }
@@ -257,10 +272,11 @@ NYB_INLINE void narrow_tile(const nyb_gemm_args *args, const nyb_strip16 *strip,
 // Rows from `first` to `end` of the strip of columns from n on: tiles until the sums are full, then their
 // epilogue. excess: of row `first` on. narrow: 0, or the panels of a narrow strip.
 NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t end, uint32_t n,
-                          const int32_t *excess, const int narrow, const uint32_t bits, const bool shallow) {
+                          const int32_t *excess, const int narrow, const uint32_t bits,
+                          const unsigned_side side) {
     const int vectors = narrow == 1 || narrow == 2 ? 1 : 2;
     const uint32_t most = narrow < 2 ? TILE_ROWS : (narrow == 2 ? 8 : 6); // sums that stay in registers
-    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, narrow || shallow, 8 - bits);
+    const nyb_strip16 strip = nyb_strip16_load(args, n, (uint32_t)vectors, bits, side != WEIGHTS, 8 - bits);
     // The next strip's panels are fetched beside the first two tiles, half of them each.
     const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
     const uint8_t *ahead = strip.panel[0] + 4 * panel;
@@ -282,12 +298,12 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t en
         if (narrow) {                                                                                        \
             narrow_tile(args, &strip, a + done, count, to, rows, narrow, bits);                              \
         } else {                                                                                             \
-            tile(args, &strip, a + done, its, NULL, count, to, rows, bits, shallow, false);                  \
+            tile(args, &strip, a + done, its, NULL, count, to, rows, bits, side, false);                     \
         }                                                                                                    \
         break;
             const int32_t *its = excess + (m - first) + done;
-            if (vectors == 2 && !shallow && height == TILE_ROWS && ahead != end_ahead) {
-                tile(args, &strip, a + done, its, ahead, count, to, TILE_ROWS, bits, shallow, true);
+            if (vectors == 2 && side != BROADCASTS && height == TILE_ROWS && ahead != end_ahead) {
+                tile(args, &strip, a + done, its, ahead, count, to, TILE_ROWS, bits, side, true);
                 ahead += 2 * panel;
                 done += count;
                 continue;
@@ -308,8 +324,7 @@ NYB_INLINE void run_strip(const nyb_gemm_args *args, uint32_t first, uint32_t en
 }
 
 // Four activations of each of two steps for eight columns each, unsigned.
-NYB_INLINE __m512i row_pair(const uint8_t *first, const uint8_t *second) {
-    const __m512i flip = _mm512_set1_epi8(INT8_MIN);
+NYB_INLINE __m512i row_pair(const uint8_t *first, const uint8_t *second, const __m512i flip) {
     const __m512i low = _mm512_set1_epi32(load32(first));
     return _mm512_xor_si512(_mm512_mask_set1_epi32(low, 0xFF00, load32(second)), flip); // second: upper half
 }
@@ -333,6 +348,7 @@ NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *sums, c
     const uint8_t *w4 = w0 + 4 * panel;
     const uint8_t *w7 = w4 + (args->columns - n > 56 ? 3 : 2) * panel;
     const size_t panels3 = 3 * panel;
+    const __m512i flip = flip_of(args);
     __m512i c[2 * ROW_VECTORS];
     NYB_EACH (b, 2 * ROW_VECTORS) {
         c[b] = _mm512_setzero_si512();
@@ -346,7 +362,7 @@ NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *sums, c
                                                        w4, w4 + panel, w4 + 2 * panel, w7};
             __m512i u[4];
             NYB_EACH (p, planes) {
-                u[p] = row_pair(row + 4 * p, second + 4 * p);
+                u[p] = row_pair(row + 4 * p, second + 4 * p, flip);
             }
             NYB_EACH (b, 2 * ROW_VECTORS) {
                 const __m512i x = pair ? _mm512_loadu_si512(w[b]) : _mm512_zextsi256_si512(nyb_load256(w[b]));
@@ -407,49 +423,39 @@ NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bi
 // A function for each kind of strip: among the constants of others compilers spill the sums.
 typedef void strip_fn(const nyb_gemm_args *args, uint32_t first, uint32_t end, uint32_t n,
                       const int32_t *excess);
-#define STRIP(name, narrow, bits, shallow)                                                                   \
+#define STRIP(name, narrow, bits, side)                                                                      \
     static __attribute__((noinline)) void name(const nyb_gemm_args *args, uint32_t first, uint32_t end,      \
                                                uint32_t n, const int32_t *excess) {                          \
-        run_strip(args, first, end, n, excess, narrow, bits, shallow);                                       \
+        run_strip(args, first, end, n, excess, narrow, bits, side);                                          \
     }
 #define STRIPS(bits)                                                                                         \
-    STRIP(strip_w##bits, 0, bits, false)                                                                     \
-    STRIP(shallow_w##bits, 0, bits, true)                                                                    \
-    STRIP(narrow24_w##bits, 3, bits, true)                                                                   \
-    STRIP(narrow16_w##bits, 2, bits, true)                                                                   \
-    STRIP(narrow8_w##bits, 1, bits, true)                                                                    \
-    static strip_fn *const strips_w##bits[] = {strip_w##bits, shallow_w##bits, narrow8_w##bits,              \
-                                               narrow16_w##bits, narrow24_w##bits};
-enum { STRIP_32, SHALLOW_32, NARROW_8, NARROW_16, NARROW_24 };
+    STRIP(weights32_w##bits, 0, bits, WEIGHTS)                                                               \
+    STRIP(broadcasts32_w##bits, 0, bits, BROADCASTS)                                                         \
+    STRIP(rows32_w##bits, 0, bits, ROWS)                                                                     \
+    STRIP(narrow24_w##bits, 3, bits, BROADCASTS)                                                             \
+    STRIP(narrow16_w##bits, 2, bits, BROADCASTS)                                                             \
+    STRIP(narrow8_w##bits, 1, bits, BROADCASTS)                                                              \
+    static strip_fn *const wide_w##bits[] = {weights32_w##bits, broadcasts32_w##bits, rows32_w##bits};       \
+    static strip_fn *const narrow_w##bits[] = {narrow8_w##bits, narrow16_w##bits, narrow24_w##bits};
 STRIPS(8)
 STRIPS(4)
 STRIPS(2)
 
-// The kind of a strip of what is `left` of the columns. shallow: the call is.
-static int strip_kind(const nyb_gemm_args *args, uint32_t left, bool shallow) {
-    if (left > NARROW) {
-        return shallow ? SHALLOW_32 : STRIP_32;
-    }
-    if (left > 16) {
-        return args->depth < NARROW_DEPTH ? SHALLOW_32 : NARROW_24;
-    }
-    return left > 8 ? NARROW_16 : NARROW_8;
-}
-
-// All rows, columns from n on.
-static void run_strips(const nyb_gemm_args *args, uint32_t n, strip_fn *const *strips, size_t stretch,
-                       bool shallow) {
+// All rows, columns from n on. wide, narrow: the functions of strips.
+static void run_strips(const nyb_gemm_args *args, uint32_t n, strip_fn *const *wide, strip_fn *const *narrow,
+                       size_t stretch, unsigned_side side) {
     int32_t excess[BLOCK_ROWS];
     for (uint32_t m = 0, end; m < args->rows; m = end) {
         end = args->rows - m < BLOCK_ROWS ? args->rows : m + BLOCK_ROWS;
-        if (!shallow && args->segments == 1 && stretch <= 64) {
+        if (side == WEIGHTS && args->segments == 1 && stretch <= 64) {
             excess_of(args, args->a + m, end - m, excess, stretch, true);
-        } else if (!shallow) {
+        } else if (side == WEIGHTS) {
             excess_of(args, args->a + m, end - m, excess, stretch, false);
         }
         for (uint32_t at = n, left; at < args->columns; at += left < 32 ? left : 32) {
             left = args->columns - at;
-            strips[strip_kind(args, left, shallow)](args, m, end, at, excess);
+            const bool one_panel = left <= 16 || (left <= NARROW && args->depth >= NARROW_DEPTH);
+            (one_panel ? narrow[(left - 1) / 8] : wide[side])(args, m, end, at, excess);
         }
     }
 }
@@ -461,17 +467,18 @@ NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
             run_row(args, n, bits);
         }
     }
-    strip_fn *const *const strips = bits == 8 ? strips_w8 : bits == 4 ? strips_w4 : strips_w2;
     const uint64_t count = (args->columns - n + 31) / 32;
     const bool shallow = args->rows <= 2 || args->columns - n <= NARROW || count * args->depth < SHALLOW;
-    run_strips(args, n, strips, stretch_bytes(args, bits), shallow);
+    const unsigned_side side = args->form == &nyb_form_u8 ? ROWS : (shallow ? BROADCASTS : WEIGHTS);
+    run_strips(args, n, bits == 8 ? wide_w8 : (bits == 4 ? wide_w4 : wide_w2),
+               bits == 8 ? narrow_w8 : (bits == 4 ? narrow_w4 : narrow_w2), stretch_bytes(args, bits), side);
 }
 
 void nyb_gemm_w8_avx512vnni(const nyb_gemm_args *args) { run(args, 8); }
 
 void nyb_gemm_w4_avx512vnni(const nyb_gemm_args *args) {
     if (args->depth > DEPTH_MAX) {
-        nyb_gemm_w4_scalar(args);
+        (args->form == &nyb_form_u8 ? nyb_gemm_w4_avx2 : nyb_gemm_w4_scalar)(args);
     } else {
         run(args, 4);
     }
@@ -479,7 +486,7 @@ void nyb_gemm_w4_avx512vnni(const nyb_gemm_args *args) {
 
 void nyb_gemm_w2_avx512vnni(const nyb_gemm_args *args) {
     if (args->depth > DEPTH_MAX) {
-        nyb_gemm_w2_scalar(args);
+        (args->form == &nyb_form_u8 ? nyb_gemm_w2_avx2 : nyb_gemm_w2_scalar)(args);
     } else {
         run(args, 2);
     }
