@@ -72,11 +72,6 @@ static size_t sums_bytes(const nyb_conv2d *p) {
     return p->matmul.weights.zero_point != 0 ? nyb_aligned(rows * sizeof(int32_t)) : 0;
 }
 
-static uint64_t nanoseconds(const nyb_conv2d *p) {
-    const uint64_t pixels = (uint64_t)p->batches * p->windows.out_height * p->windows.out_width;
-    return nyb_matmul_ns(&p->matmul, pixels, p->out_channels);
-}
-
 // Where there is more to read of weights than of the input, threads share the columns, so that each reads its
 // part of the weights; or else the lines, in blocks that give every thread as many lines, but for a
 // sixteenth.
@@ -115,7 +110,9 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
         return scratch;
     }
     nyb_windows_plan(&p->windows, nyb_matmul_block_bytes(&p->matmul));
-    share(p, nyb_threads_for(setup->options, nanoseconds(p)));
+    const uint64_t pixels = (uint64_t)p->batches * p->windows.out_height * p->windows.out_width;
+    p->ns = nyb_matmul_ns(&p->matmul, pixels, p->out_channels);
+    share(p, nyb_threads_for(setup->options, p->ns));
     nyb_matmul_prepack(&p->matmul, setup, p->groups, p->windows.segments, p->windows.segment,
                        (uint64_t)p->windows.out_height * p->windows.out_width);
     scratch = nyb_windows_scratch(&p->windows);
@@ -168,8 +165,8 @@ static void run(const void *plan_memory, const nyb_run *run_context) {
     const nyb_windows *windows = &p->windows;
     const uint32_t outputs = p->matmul.weights.outputs;
     conv2d_call call = {p, run_context, outputs / p->columns + (outputs % p->columns != 0)};
-    nyb_parallel_for(run_context->parallel, p->batches * blocks_of(windows) * call.shares, nanoseconds(p),
-                     block, &call);
+    nyb_parallel_for(run_context->parallel, p->batches * blocks_of(windows) * call.shares, p->ns, block,
+                     &call);
 }
 
 static const char *variant(const void *plan_memory) {

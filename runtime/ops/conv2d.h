@@ -16,6 +16,7 @@ typedef struct nyb_conv2d {
     uint32_t groups;
     uint32_t out_channels;
     uint32_t columns; // output channels of one task, within a group
+    uint64_t ns;      // roughly, on one thread
     nyb_winograd winograd;
 } nyb_conv2d;
 

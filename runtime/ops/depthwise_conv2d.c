@@ -28,6 +28,7 @@ typedef struct depthwise_plan {
     size_t line_bytes; // of an input line as the kernel sees it
     size_t strip_at;   // scratch: unpacked weights, then a strip of input lines with their padding
     size_t scratch_bytes;
+    uint64_t ns; // roughly, on one thread
     bool padded; // taps lie beyond the input
     int8_t pad_value;
 } depthwise_plan;
@@ -177,7 +178,8 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     p->kernel = nyb_depthwise_pick(setup->options->cpu, p->bytes);
     if (p->images > 0) {
-        measure(p, nyb_threads_for(setup->options, nanoseconds(p)));
+        p->ns = nanoseconds(p);
+        measure(p, nyb_threads_for(setup->options, p->ns));
     }
     return p->scratch_bytes;
 }
@@ -297,7 +299,7 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const depthwise_plan *p = plan_memory;
     depthwise_call call = {p, run_context};
-    nyb_parallel_for(run_context->parallel, p->images * p->strips * p->ranges, nanoseconds(p), strip, &call);
+    nyb_parallel_for(run_context->parallel, p->images * p->strips * p->ranges, p->ns, strip, &call);
 }
 
 static const char *variant(const void *plan_memory) {

@@ -9,6 +9,9 @@ typedef struct fully_connected_plan {
     uint32_t rows;
     uint32_t block;   // rows of one task
     uint32_t columns; // columns of one task
+    uint32_t blocks;  // tasks for all rows
+    uint32_t shares;  // tasks for all columns
+    uint64_t ns;      // roughly, on one thread
     uint32_t row;     // bytes of a row in the tensor
     uint32_t padded;  // bytes that a row must be readable for
     bool in_place;    // the gemm reads the tensor's own rows
@@ -53,10 +56,6 @@ static size_t sums_bytes(const fully_connected_plan *p) {
 
 static size_t pointers_bytes(const fully_connected_plan *p) { return nyb_aligned(p->block * sizeof(void *)); }
 
-static uint64_t nanoseconds(const fully_connected_plan *p) {
-    return nyb_matmul_ns(&p->matmul, p->rows, p->matmul.weights.outputs);
-}
-
 static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     fully_connected_plan *p = memory;
     read(node, setup->options->cpu, p, NULL);
@@ -66,11 +65,13 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
     p->y = (int8_t *)nyb_tensor_data(setup, &y);
     // Few rows: threads share the columns.
     const nyb_weights *w = &p->matmul.weights;
-    const uint32_t threads = nyb_threads_for(setup->options, nanoseconds(p));
-    const uint32_t blocks = p->rows / p->block + (p->rows % p->block != 0);
-    const uint32_t shares = blocks >= threads ? 1 : threads;
-    const uint32_t each = w->outputs / shares + (w->outputs % shares != 0);
+    p->ns = nyb_matmul_ns(&p->matmul, p->rows, w->outputs);
+    p->blocks = p->rows / p->block + (p->rows % p->block != 0);
+    const uint32_t threads = nyb_threads_for(setup->options, p->ns);
+    const uint32_t wanted = p->blocks >= threads ? 1 : threads;
+    const uint32_t each = w->outputs / wanted + (w->outputs % wanted != 0);
     p->columns = (each + NYB_PREPACKED_COLUMNS - 1) / NYB_PREPACKED_COLUMNS * NYB_PREPACKED_COLUMNS;
+    p->shares = p->columns ? w->outputs / p->columns + (w->outputs % p->columns != 0) : 0;
     nyb_matmul_prepack(&p->matmul, setup, 1, 1, p->row, p->rows);
     const size_t row = p->padded * p->matmul.gemm->form->element;
     return sums_bytes(p) + pointers_bytes(p) + (p->in_place ? 0 : p->block * row);
@@ -79,7 +80,6 @@ static size_t plan(const nyb_node *node, const nyb_setup *setup, void *memory) {
 typedef struct fully_connected_call {
     const fully_connected_plan *plan;
     const nyb_run *run;
-    uint32_t blocks;
 } fully_connected_call;
 
 static void part(void *context, uint32_t index, uint32_t thread) {
@@ -87,9 +87,9 @@ static void part(void *context, uint32_t index, uint32_t thread) {
     const fully_connected_plan *p = call->plan;
     const nyb_weights *w = &p->matmul.weights;
     const nyb_form *form = p->matmul.gemm->form;
-    const uint32_t row = index % call->blocks * p->block;
+    const uint32_t row = index % p->blocks * p->block;
     const uint32_t rows = p->rows - row < p->block ? p->rows - row : p->block;
-    const uint32_t first = index / call->blocks * p->columns;
+    const uint32_t first = index / p->blocks * p->columns;
     uint8_t *sums = call->run->scratch + thread * call->run->scratch_bytes;
     const uint8_t **a = (const uint8_t **)(void *)(sums + sums_bytes(p));
     uint8_t *staged = (uint8_t *)a + pointers_bytes(p);
@@ -122,10 +122,8 @@ static void part(void *context, uint32_t index, uint32_t thread) {
 
 static void run(const void *plan_memory, const nyb_run *run_context) {
     const fully_connected_plan *p = plan_memory;
-    const uint32_t outputs = p->matmul.weights.outputs;
-    fully_connected_call call = {p, run_context, p->rows / p->block + (p->rows % p->block != 0)};
-    const uint32_t splits = p->columns ? outputs / p->columns + (outputs % p->columns != 0) : 0;
-    nyb_parallel_for(run_context->parallel, call.blocks * splits, nanoseconds(p), part, &call);
+    fully_connected_call call = {p, run_context};
+    nyb_parallel_for(run_context->parallel, p->blocks * p->shares, p->ns, part, &call);
 }
 
 static const char *variant(const void *plan_memory) {

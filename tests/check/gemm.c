@@ -381,6 +381,16 @@ static bool gemm_round(check *c, const void *record) {
             return false;
         }
     }
+    // One row of more activations than a kernel lays out at once.
+    for (uint32_t i = 0; i < 2; i++) {
+        gemm_shape deep = draw_patterns(c);
+        deep.rows = 1;
+        deep.columns = 6u * row->nr + check_below(c, 8u * row->nr);
+        deep.depth = 2000 + check_below(c, 2400);
+        if (!check_shape(c, row, deep, CHECK_GUARD_BEHIND)) {
+            return false;
+        }
+    }
     // Beyond 65,535 products a sum passes 32 bits where a kernel leaves the weights of 4 or 2 bits
     // at the top of their bytes.
     const gemm_shape deepest = {1,    row->nr, 65536 + check_below(c, 65536), CHECK_MINIMUM, CHECK_MINIMUM,

@@ -14,7 +14,7 @@
 // row alone, take registers of one panel with twice as many k.
 #include "kernels/gemm/gemm_avx512.h"
 
-enum { TILE_ROWS = 12, SUMS = 48, ROW_VECTORS = 4, BLOCK_ROWS = 1024 };
+enum { TILE_ROWS = 12, SUMS = 48, ROW_VECTORS = 4, ROW_PAIRS = 256, BLOCK_ROWS = 1024 };
 
 // Which of both becomes unsigned: the weights, the rows where they are broadcast, or the rows are already.
 typedef enum unsigned_side { WEIGHTS, BROADCASTS, ROWS } unsigned_side;
@@ -338,43 +338,77 @@ NYB_INLINE void row_totals(const __m512i *c, __m512i *sums, const uint32_t bits)
     }
 }
 
-// The sums of one row and 64 columns, of which at least 49 exist. A register holds two steps of one panel, as
-// they lie in memory: nothing has to be put together.
-NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *sums, const uint32_t bits) {
+// Such pairs of `steps` steps of a row, each plane of them; the last step twice if it is alone.
+NYB_INLINE void row_pairs(const nyb_gemm_args *args, const uint8_t *row, uint32_t steps, __m512i *pairs,
+                          const uint32_t bits) {
     const int planes = (int)(8 / bits);
+    const __m512i flip = flip_of(args);
+    for (uint32_t step = 0; step < steps; step += 2, row += 8 * planes) {
+        const uint8_t *const second = step + 1 < steps ? row + 4 * planes : row;
+        NYB_EACH (p, planes) {
+            *pairs++ = row_pair(row + 4 * p, second + 4 * p, flip);
+        }
+    }
+}
+
+// The sums of those pairs and a panel, whose two steps a register holds as they lie in memory.
+NYB_INLINE __m512i panel_sums(const uint8_t *w, const __m512i *pairs, uint32_t steps, const uint32_t bits) {
+    const int planes = (int)(8 / bits);
+    const int loads = bits == 2 ? 2 : 4;
+    __m512i c[4]; // that do not wait for each other
+    NYB_EACH (i, 4) {
+        c[i] = _mm512_setzero_si512();
+    }
+    for (; steps >= 2 * (uint32_t)loads;
+         steps -= 2 * (uint32_t)loads, w += 64 * loads, pairs += loads * planes) {
+        NYB_EACH (i, loads) {
+            const __m512i x = _mm512_loadu_si512(w + 64 * i);
+            NYB_EACH (p, planes) {
+                const int at = i * planes + p;
+                c[at % 4] = _mm512_dpbusd_epi32(c[at % 4], pairs[at], bits == 8 ? x : plane(x, bits, p));
+                NYB_IN_ORDER(c[at % 4]); // or prefetchers do not see a stream
+            }
+        }
+    }
+    for (; steps > 0; steps -= steps > 1 ? 2 : 1, w += 64) {
+        const __m512i x = steps > 1 ? _mm512_loadu_si512(w) : _mm512_zextsi256_si512(nyb_load256(w));
+        NYB_EACH (p, planes) {
+            c[p] = _mm512_dpbusd_epi32(c[p], *pairs++, bits == 8 ? x : plane(x, bits, p));
+        }
+    }
+    return _mm512_add_epi32(_mm512_add_epi32(c[0], c[1]), _mm512_add_epi32(c[2], c[3]));
+}
+
+// Whether the pairs of all of a row find room.
+NYB_INLINE bool row_kept(const nyb_gemm_args *args, const uint32_t bits) {
+    return args->segments == 1 && nyb_packed_steps(args->segment, bits, 4) <= ROW_PAIRS * bits / 4;
+}
+
+// The sums of one row and 64 columns, of which at least 49 exist: panel by panel, so that the weights are one
+// stream, in a loop, so that few loads make it up. pairs: of all of the row, if they are kept.
+NYB_INLINE void row_sums(const nyb_gemm_args *args, uint32_t n, __m512i *pairs, __m512i *sums,
+                         const uint32_t bits) {
     const uint32_t steps = nyb_packed_steps(args->segment, bits, 4);
     const size_t panel = (size_t)nyb_panel_bytes(args->depth, bits, 8, 4);
-    const uint8_t *w0 = args->weights + n / 8 * panel;
-    const uint8_t *w4 = w0 + 4 * panel;
-    const uint8_t *w7 = w4 + (args->columns - n > 56 ? 3 : 2) * panel;
-    const size_t panels3 = 3 * panel;
-    const __m512i flip = flip_of(args);
+    const uint32_t panels = (args->columns - n + 7) / 8;
+    const uint8_t *first = args->weights + n / 8 * panel;
     __m512i c[2 * ROW_VECTORS];
     NYB_EACH (b, 2 * ROW_VECTORS) {
         c[b] = _mm512_setzero_si512();
     }
     for (uint32_t s = 0; s < args->segments; s++) {
         const uint8_t *row = args->a[0] + s * args->pitch;
-        for (uint32_t step = 0; step < steps; step += 2) {
-            const bool pair = step + 1 < steps;
-            const uint8_t *const second = pair ? row + 4 * planes : row;
-            const uint8_t *const w[2 * ROW_VECTORS] = {w0, w0 + panel, w0 + 2 * panel, w0 + panels3,
-                                                       w4, w4 + panel, w4 + 2 * panel, w7};
-            __m512i u[4];
-            NYB_EACH (p, planes) {
-                u[p] = row_pair(row + 4 * p, second + 4 * p, flip);
+        for (uint32_t step = 0, count; step < steps; step += count) {
+            count = steps - step < ROW_PAIRS * bits / 4 ? steps - step : ROW_PAIRS * bits / 4;
+            if (!row_kept(args, bits)) {
+                row_pairs(args, row + step * (size_t)(32 / bits), count, pairs, bits);
             }
-            NYB_EACH (b, 2 * ROW_VECTORS) {
-                const __m512i x = pair ? _mm512_loadu_si512(w[b]) : _mm512_zextsi256_si512(nyb_load256(w[b]));
-                NYB_EACH (p, planes) {
-                    c[b] = _mm512_dpbusd_epi32(c[b], u[p], bits == 8 ? x : plane(x, bits, p));
-                }
+            const uint8_t *w = first;
+            for (uint32_t b = 0; b < 2 * ROW_VECTORS; b++) {
+                c[b] = _mm512_add_epi32(c[b], panel_sums(w, pairs, count, bits));
+                w += b + 1 < panels ? panel : 0;
             }
-            const size_t taken = pair ? 64 : 32;
-            row += taken / 8 * (size_t)planes;
-            w0 += taken;
-            w4 += taken;
-            w7 += taken;
+            first += 32 * (size_t)count;
         }
     }
     row_totals(c, sums, bits);
@@ -401,10 +435,10 @@ NYB_INLINE void finish_row(const nyb_gemm_args *args, uint32_t n, const __m512i 
 }
 
 // One row, 64 columns: constants that are used once are not prepared.
-NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, const uint32_t bits) {
+NYB_INLINE void run_row(const nyb_gemm_args *args, uint32_t n, __m512i *pairs, const uint32_t bits) {
     __m512i sums[ROW_VECTORS], shift[ROW_VECTORS];
     __mmask16 mask[ROW_VECTORS], wide = 0;
-    row_sums(args, n, sums, bits);
+    row_sums(args, n, pairs, sums, bits);
     NYB_EACH (v, ROW_VECTORS) {
         const uint32_t left = args->columns - n - NYB_LANES16 * (uint32_t)v;
         mask[v] = (__mmask16)(left < NYB_LANES16 ? (1u << left) - 1 : 0xFFFF);
@@ -462,9 +496,13 @@ static void run_strips(const nyb_gemm_args *args, uint32_t n, strip_fn *const *w
 
 NYB_INLINE void run(const nyb_gemm_args *args, const uint32_t bits) {
     uint32_t n = 0;
-    if (args->rows == 1) {
+    if (args->rows == 1 && args->columns > 3 * NYB_LANES16) {
+        __m512i pairs[ROW_PAIRS];
+        if (row_kept(args, bits)) {
+            row_pairs(args, args->a[0], nyb_packed_steps(args->segment, bits, 4), pairs, bits);
+        }
         for (; args->columns - n > 3 * NYB_LANES16; n += args->columns - n < 64 ? args->columns - n : 64) {
-            run_row(args, n, bits);
+            run_row(args, n, pairs, bits);
         }
     }
     const uint64_t count = (args->columns - n + 31) / 32;
