@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import tempfile
@@ -119,14 +120,32 @@ def convert(
     return content
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all: written beside, synced, renamed.
-
-    An OSError names the path, not the file beside it.
+def check_writable(path: Path) -> None:
+    """Raise OSError where :func:`write_whole` could not write: no folder, or none that may be written in, or there is
+    something that is not a file, such as a device.
     """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected a file", str(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "is a device or a pipe; only files are written", str(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write in", str(path.parent))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "may not be written in", str(path.parent))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all: written beside, synced, renamed. Behind a symbolic
+    link it is the file that is replaced.
+
+    Raises OSError, which names the path and not the file beside it, as :func:`check_writable` does.
+    """
+    check_writable(path)
+    target = Path(os.path.realpath(path))
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
@@ -134,7 +153,7 @@ def write_whole(path: Path, content: bytes) -> None:
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

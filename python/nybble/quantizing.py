@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .convert import convert_graph, import_model, write_whole
+from .convert import check_writable, convert_graph, import_model, write_whole
 from .graph import DType, Graph, QuantizationError
 from .passes import prepare_float
 from .quantize.apply import Progress, quantize_graph
@@ -175,6 +175,8 @@ def quantize(
     from .measure.summary import summarize
     from .session import load_nyb
 
+    if destination is not None:
+        check_writable(Path(destination))
     if recipe is None:
         recipe = Recipe(weights, activations)
     reference = source if isinstance(source, Graph) else import_model(source)

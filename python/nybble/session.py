@@ -222,8 +222,10 @@ class Session:
                 return array.shape[0] // port.shape[0], False
         elif array.shape == port.shape:
             return 1, False
+        first = len(port.shape) == 4 and array.shape[-3:] == (port.shape[3], *port.shape[1:3])
+        hint = "; channels go last: numpy.moveaxis(x, -3, -1)" if first else ""
         raise ValueError(
-            f"input {port.name!r}: expected shape {port.shape} or a batch of it, found {array.shape}"
+            f"input {port.name!r}: expected shape {port.shape} or a batch of it, found {array.shape}{hint}"
         )
 
     def _run_steps(

@@ -225,7 +225,39 @@ def test_convert_leaves_the_golden_section_out_if_asked_to(tflite: Path) -> None
 
 
 def test_convert_into_a_folder_that_does_not_exist(tflite: Path, tmp_path: Path) -> None:
-    assert "No such file or directory" in fails("convert", tflite, tmp_path / "none" / "x.nyb")
+    assert "none: there is no such folder" in fails("convert", tflite, tmp_path / "none" / "x.nyb")
+
+
+def test_nothing_but_files_is_written(tflite: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "pipe: is a device or a pipe" in fails("convert", tflite, pipe, "--force")
+    assert pipe.is_fifo()
+    assert "is a folder, expected a file" in fails("convert", tflite, tmp_path, "--force")
+
+
+def test_behind_a_link_the_file_is_written(tflite: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    target, link = tmp_path / "folder" / "target.nyb", tmp_path / "link.nyb"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    assert cli("convert", tflite, link, "--force").exit_code == 0
+    assert link.is_symlink()
+    assert target.read_bytes() == nybble.convert(tflite)
+
+
+@pytest.mark.parametrize("leave", [(), ("--force",)])
+def test_what_a_command_reads_is_not_written(
+    leave: Sequence[str], tflite: Path, model: Path, tmp_path: Path
+) -> None:
+    before = tflite.read_bytes()
+    assert "is read by this command" in fails("convert", tflite, tflite, *leave)
+    (tmp_path / "link").symlink_to(tflite)
+    assert "is read by this command" in fails("convert", tflite, tmp_path / "link", *leave)
+    assert tflite.read_bytes() == before
+    inputs = tmp_path / "x.npz"
+    np.savez(inputs, random_image(1))
+    assert "is read by this command" in fails("run", model, inputs, "-o", inputs, *leave)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
@@ -337,6 +369,29 @@ def test_run_reads_raw_bytes_and_archives(model: Path, tmp_path: Path) -> None:
     for name in ("x.bin", "named.npz", "ordered.npz"):
         assert cli("run", model, tmp_path / name, "-o", tmp_path / "y.npz", "--force").exit_code == 0
         np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["scores"], expected)
+
+
+def test_run_takes_samples_as_other_commands_do(model: Path, tmp_path: Path) -> None:
+    image = random_image(3)
+    np.savez(tmp_path / "samples.npz", x=image, y=np.arange(3))
+    expected = scores(model, image, tmp_path)
+    output = tmp_path / "samples.out.npz"
+    assert cli("run", model, tmp_path / "samples.npz", "-o", output).exit_code == 0
+    with np.load(output) as archive:
+        assert np.array_equal(archive[archive.files[0]], expected)
+
+
+def test_run_takes_floats_in_the_order_of_the_source(tmp_path: Path) -> None:
+    graph = small_graph()
+    graph.metadata[f"source_layout/{graph.inputs[0].name}"] = "NCHW"
+    path = write_graph(tmp_path / "small.nyb", graph)
+    (port,) = nybble.load(path).inputs
+    real = port.dequantize(random_image(2))
+    there = np.moveaxis(real, -1, -3)
+    assert np.array_equal(scores(path, there, tmp_path), scores(path, real, tmp_path))
+    assert "NCHW there" in cli("info", path).output
+    with pytest.raises(ValueError, match="moveaxis"):
+        nybble.load(path)(there)
 
 
 def test_run_archives_are_the_same_bytes_every_time(model: Path, tmp_path: Path) -> None:
@@ -494,7 +549,7 @@ def write_inputs(folder: Path) -> Mapping[str, Path]:
         ("type.npy", "expected int8 or floats, found int32"),
         ("cut.npy", "cut.npy: expected a numpy file"),
         ("cut.npz", "cut.npz: expected a numpy file"),
-        ("two.npz", "expected arrays named image, or 1 in the order of the inputs; found a, b"),
+        ("two.npz", "expected arrays named image or x; found a, b"),
         ("size.raw", "expected 32 bytes per sample (int8, (1, 4, 4, 2)), found 33"),
         ("none.npy", "none.npy: No such file"),
         ("none.png", "takes no image"),
@@ -677,6 +732,27 @@ def test_a_table_on_a_terminal_without_rich(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(terminal.progress([1, 2], "counting")) == [1, 2]
 
 
+def test_progress_on_a_terminal_without_rich_is_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with terminal.stages() as show:
+        show("layers", 9, 10)
+        show("done", 1, 1)
+    assert stream.text == "\rlayers 9 of 10\rdone 1 of 1   \r           \r"
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    with terminal.stages() as show:
+        for done in range(3):
+            show("layers", done, 3)
+    assert capsys.readouterr().err == "layers 1 of 3\n"
+
+
 def test_a_table_in_a_pipe_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table(COLUMNS, ROWS)
     assert capsys.readouterr().out == PLAIN
@@ -766,6 +842,21 @@ def test_quantize_reads_the_labels_asked_for(float_model: Path, samples: Path) -
     result = cli("quantize", float_model, "--data", samples, "--labels-key", "z")
     assert "accuracy 0 of 20, 0.0 %; was 0 of 20, 0.0 %" in result.output
     assert float_model.with_suffix(".nyb").exists()
+
+
+def test_quantize_says_that_labels_are_no_class_numbers(
+    float_model: Path, samples: Path, tmp_path: Path
+) -> None:
+    with np.load(samples) as archive:
+        np.savez(tmp_path / "floats.npz", x=archive["x"], y=archive["y"].astype(np.float32))
+    result = cli("quantize", float_model, "--data", tmp_path / "floats.npz")
+    assert "accuracy not counted: expected an integer for each label, found float32 (20,)" in result.output
+
+
+def test_quantize_looks_at_the_destination_first(float_model: Path, tmp_path: Path) -> None:
+    nowhere = tmp_path / "none" / "out.nyb"
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        nybble.quantize(float_model, tmp_path / "no_samples.npz", destination=nowhere)
 
 
 def test_quantize_takes_bits_of_the_first_and_last_layer(float_model: Path, samples: Path) -> None:
@@ -867,6 +958,14 @@ def test_demo_files_are_quantized_as_the_demo_is(tmp_path: Path) -> None:
         "quantize", files / "digits.onnx", "--data", files / "calibration.npz", "--test", files / "test.npz"
     )
     assert "494 of 497" in result.output
+
+
+def test_demo_files_overwrite_nothing_else(tmp_path: Path) -> None:
+    assert cli("demo", "--files", tmp_path).exit_code == 0
+    assert cli("demo", "--files", tmp_path).exit_code == 0
+    (tmp_path / "test.npz").write_bytes(b"mine")
+    assert "test.npz: exists already with other content" in fails("demo", "--files", tmp_path)
+    assert (tmp_path / "test.npz").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("bits", digits.MODELS)

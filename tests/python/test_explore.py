@@ -28,6 +28,7 @@ from nybble.graph import evaluate_outputs
 from nybble.importers.onnx import import_onnx
 from nybble.measure.explore import Budget, Exploration, explore
 from nybble.measure.memory import read_plan
+from nybble.measure.report import verdict
 from nybble.measure.results import Results, content_key
 from nybble.measure.task import Part, Task, before_softmax
 from nybble.measure.trial import Trial, Work, loss_of, try_work
@@ -228,6 +229,17 @@ def test_budget_of_points() -> None:
     assert lost is not None
     assert lost <= 5
     assert exploration.chosen.file_bytes < exploration.candidates[0].file_bytes
+
+
+def test_few_samples_are_said_to_tell_little() -> None:
+    exploration = run("points=5")
+    assert "to tell a loss" not in verdict(exploration)
+    few = replace(exploration, budget=Budget("points", 0.5))
+    count = exploration.chosen.calibration.count
+    assert (
+        f"One of {count} calibration samples is {100 / count:.3g} points: to tell a loss of 0.5 takes 200"
+        in verdict(few)
+    )
 
 
 def test_budget_of_latency(found: Exploration) -> None:
@@ -481,9 +493,11 @@ def test_command(tmp_path: Path) -> None:
     command += ["--test", str(tmp_path / "test.npz"), "--candidates", "3", "--budget", "bytes=70%"]
     (tmp_path / "quick.yaml").write_text("method: mse")
     command += ["--recipe", str(tmp_path / "quick.yaml"), "-o", str(out)]
+    place = tmp_path / "net.explore"
+    (place / "recipes").mkdir(parents=True)
+    (place / "recipes/mixed-99.yaml").write_text("of an exploration before")
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
-    place = tmp_path / "net.explore"
     document = json.loads((place / "explore.json").read_text())
     chosen = next(c for c in document["candidates"] if c["chosen"])
     assert out.stat().st_size == chosen["file_bytes"]

@@ -182,7 +182,7 @@ def test_a_destination_that_cannot_be_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing/m.nyb"
     with pytest.raises(FileNotFoundError) as caught:
         write_whole(path, MODEL)
-    assert caught.value.filename == str(path)
+    assert caught.value.filename == str(path.parent)
 
 
 def test_sessions_side_by_side() -> None:

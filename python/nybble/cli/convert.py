@@ -65,7 +65,7 @@ def convert(
             f"weights of {weight_bits} bits are {weights} already: leave one of the two out"
         )
     target = source.with_suffix(".nyb") if destination is None else destination
-    check_destination(target, force=force)
+    check_destination(target, force=force, sources=(source,))
     conversion = convert_file(
         source,
         cut=cut,

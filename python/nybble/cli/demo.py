@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def _picture(image: npt.NDArray[np.uint8], largest: int) -> list[str]:
 
 def _write(folder: Path) -> None:
     """The files of --files."""
-    from ..convert import write_whole
+    from ..convert import check_writable, write_whole
     from ..measure.digits import FLOAT_SHAPE, calibration_digits, float_content, test_digits
     from ..measure.outputs import npz
 
@@ -36,6 +37,11 @@ def _write(folder: Path) -> None:
     contents = {"digits.onnx": float_content()}
     for name, digits in (("calibration.npz", calibration_digits()), ("test.npz", test_digits())):
         contents[name] = npz({"x": digits.inputs(FLOAT_SHAPE), "y": digits.labels})
+    for name, content in contents.items():
+        path = folder / name
+        check_writable(path)
+        if path.exists() and path.read_bytes() != content:
+            raise FileExistsError(errno.EEXIST, "exists already with other content", str(path))
     for name, content in contents.items():
         write_whole(folder / name, content)
         click.echo(f"{folder / name}  {count_text(len(content))} bytes")
@@ -110,6 +116,6 @@ def demo(files: Path | None) -> None:
     )
     print_table(columns, rows)
     click.echo(
-        "\nThe arena is all the memory that a session needs besides the file. The scores are integers, "
-        "bit-identical on every CPU;\nonly the latency is this machine's."
+        "\nThe arena is all the memory that a session needs besides the file, scratch memory of this CPU's kernels "
+        "included.\nThe scores are integers, bit-identical on every CPU; arena and latency are this machine's."
     )

@@ -117,23 +117,27 @@ def explore(
     wanted = Budget.parse(budget)
     place = model.with_suffix(".explore") if directory is None else directory
     if output is not None:
-        check_destination(output, force=force)
+        check_destination(output, force=force, sources=(model, data, test, recipe))
     bits = _levels(levels)
-    with stages() as show:
-        found = explore_levels(
-            model,
-            data,
-            test=test,
-            budget=wanted,
-            recipe=None if recipe is None else Recipe.from_yaml(recipe),
-            levels=bits,
-            samples=samples,
-            candidates=candidates,
-            jobs=jobs,
-            dask=dask,
-            results=place / "results",
-            progress=show,
-        )
+    try:
+        with stages() as show:
+            found = explore_levels(
+                model,
+                data,
+                test=test,
+                budget=wanted,
+                recipe=None if recipe is None else Recipe.from_yaml(recipe),
+                levels=bits,
+                samples=samples,
+                candidates=candidates,
+                jobs=jobs,
+                dask=dask,
+                results=place / "results",
+                progress=show,
+            )
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; the same command goes on from {place / 'results'}", err=True)
+        raise
     heads, rows = found.rows()
     numbers = ("file", "weights", "arena", "predicted", "loss", "latency")
     print_table([Column(head, head in numbers) for head in heads], rows)

@@ -26,18 +26,30 @@ def info(model: Path, as_json: bool) -> None:
       nybble info mobilenet.nyb
     """
     from .. import load
+    from ..measure.metadata import read_metadata
     from ..measure.summary import summarize
 
-    summary = summarize(load(model))
+    session = load(model)
+    summary = summarize(session)
+    layouts = read_metadata(session.content).layouts
     file_bytes = model.stat().st_size
     if as_json:
-        print_json({"file": str(model), "file_bytes": file_bytes, **summary.document()})
+        print_json(
+            {
+                "file": str(model),
+                "file_bytes": file_bytes,
+                **summary.document(),
+                "source_layouts": dict(layouts),
+            }
+        )
         return
     click.echo(f"{model}: {count_text(file_bytes)} bytes")
     for what, ports in (("input", summary.inputs), ("output", summary.outputs)):
         for port in ports:
             quantized = f", {port.scale:.9g} * (q - {port.zero_point})" if port.scale else ""
             real = ", float32 in the source network" if port.real else ""
+            if port.name in layouts:
+                real += f", {printable(layouts[port.name])} there"
             name = printable(port.name)
             click.echo(f"{what} {name!r}: {port.dtype} {shape_text(port.shape)}{quantized}{real}")
     click.echo()

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ..convert import check_writable
 from ..quantize.parameters import Level
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -109,7 +111,14 @@ def force_option(command: Command) -> Command:
     return click.option("--force", is_flag=True, help="Overwrite the destination if it exists.")(command)
 
 
-def check_destination(path: Path, *, force: bool) -> None:
-    """Raise FileExistsError where a file would be overwritten without leave."""
-    if path.exists() and not force:
-        raise FileExistsError(17, "exists already; --force overwrites it", str(path))
+def check_destination(path: Path, *, force: bool, sources: Iterable[Path | None] = ()) -> None:
+    """Raise OSError where a file cannot be written, would be overwritten without leave, or is one of those that the
+    command reads, with leave or without.
+    """
+    check_writable(path)
+    if not path.exists():
+        return
+    if any(source is not None and source.exists() and path.samefile(source) for source in sources):
+        raise FileExistsError(errno.EEXIST, "is read by this command; choose another destination", str(path))
+    if not force:
+        raise FileExistsError(errno.EEXIST, "exists already; --force overwrites it", str(path))

@@ -151,7 +151,7 @@ def quantize(
     from ..quantizing import quantize as quantize_file
 
     target = model.with_suffix(".nyb") if output is None else output
-    check_destination(target, force=force)
+    check_destination(target, force=force, sources=(model, data, test, recipe_file))
     measured_on = data if test is None else test
     # The library itself reads labels named y, and takes their absence.
     labels = None if labels_key == "y" else read_array(measured_on, labels_key)

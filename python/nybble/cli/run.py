@@ -41,8 +41,9 @@ def run(
     hold a batch.
 
     \b
-      .npy        integers of the input's type, or floats (quantized with its scale)
-      .npz        the same for all inputs, by name or in order
+      .npy        integers of the input's type, or floats (quantized with its scale; channels first
+                  where the source network has them so)
+      .npz        the same for all inputs, by name or in order, or x for the only one
       .raw .bin   the input's integers as bytes, little endian
       other       an image (needs pillow: pip install nybble[image])
 
@@ -67,12 +68,12 @@ def run(
     from ..measure.outputs import archive, is_classes, top_scores
 
     if output is not None:
-        check_destination(output, force=force)
+        check_destination(output, force=force, sources=(model, labels, *inputs))
     source = as_nyb(model)
     session = load(source, threads=threads, cpu=cpu, prepack=prepack)
     metadata = read_metadata(source if isinstance(source, bytes) else source.read_bytes())
     names = metadata.labels if labels is None else tuple(labels.read_text("utf-8").splitlines())
-    samples = read_samples(inputs, session.inputs, metadata.preprocessing)
+    samples = read_samples(inputs, session.inputs, metadata)
     outputs = session.run(samples.arrays)
     if output is not None:
         joined = [y.reshape(-1, *p.shape[1:]) for p, y in zip(session.outputs, outputs, strict=True)]

@@ -2,7 +2,8 @@
 """What the commands print: plain text; tables and progress bars of rich on a terminal that has it.
 
 rich comes with ``pip install nybble[cli]``. Files and pipes get plain text either way, so that what a
-program reads does not depend on what is installed.
+program reads does not depend on what is installed. Progress goes to standard error: a bar, on a terminal without rich
+a line that is written over, elsewhere a line now and then.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
@@ -75,25 +77,46 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def progress(items: Sequence[T], description: str) -> Iterable[T]:
-    """The items, with a progress bar on standard error where that is a terminal that rich can draw on."""
-    if not _is_rich(sys.stderr):
-        return items
-    return _rich_progress(items, description)
+def progress(items: Sequence[T], description: str) -> Iterator[T]:
+    """The items, with their progress on standard error."""
+    with stages() as show:
+        for done, item in enumerate(items):
+            show(description, done, len(items))
+            yield item
 
 
-def _rich_progress(items: Sequence[T], description: str) -> Iterator[T]:
-    from rich.console import Console
-    from rich.progress import track
+#: Seconds between lines of progress where there is no terminal.
+_LINES_APART = 30.0
 
-    yield from track(items, description, console=Console(stderr=True), transient=True)
+
+@contextmanager
+def _plain_stages() -> Iterator[Callable[[str, int, int], None]]:
+    terminal = sys.stderr.isatty()
+    last, width = time.monotonic(), 0
+
+    def show(what: str, done: int, of: int) -> None:
+        nonlocal last, width
+        text = f"{what} {done} of {of}"
+        if terminal:
+            click.echo(f"\r{text.ljust(width)}", err=True, nl=False)
+            width = len(text)
+        elif time.monotonic() - last >= _LINES_APART:
+            click.echo(text, err=True)
+            last = time.monotonic()
+
+    try:
+        yield show
+    finally:
+        if width:
+            click.echo(f"\r{' ' * width}\r", err=True, nl=False)
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A function of (what, done, of) that shows a bar for each stage of a long work where ``progress`` would."""
+    """A function of (what, done, of) that shows how far each stage of a long work is."""
     if not _is_rich(sys.stderr):
-        yield lambda what, done, of: None
+        with _plain_stages() as show_plain:
+            yield show_plain
         return
     from rich.console import Console
     from rich.progress import Progress

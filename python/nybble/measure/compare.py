@@ -62,6 +62,7 @@ class Comparison:
     samples: int
     outputs: tuple[OutputError, ...]
     paired: Paired | None = None
+    note: str = ""
 
     @property
     def accuracies(self) -> tuple[float, float] | None:
@@ -74,7 +75,7 @@ class Comparison:
         lines = [f"{output.name!r}: {output}" for output in self.outputs]
         if self.paired is not None:
             lines += paired_lines(self.paired)
-        return lines
+        return [*lines, self.note] if self.note else lines
 
     def __str__(self) -> str:
         head = f"{self.second} ({self.second_how}) against {self.first} ({self.first_how}), {self.samples} samples"
@@ -99,6 +100,8 @@ class Comparison:
                 for one in self.outputs
             ],
         }
+        if self.note:
+            result["note"] = self.note
         if self.paired is not None:
             pairs = self.paired
             result["accuracy"] = {
@@ -205,6 +208,9 @@ def compare_runners(first: Runner, second: Runner, dataset: Dataset, *, strict: 
             f"expected outputs of equal size, found {first.name}: {shapes[0]}, {second.name}: {shapes[1]}"
         )
     given = dataset.labels
+    note = ""
+    if given is not None and not strict and holds_classes(first) and given.dtype.kind not in "iu":
+        note = f"accuracy not counted: expected an integer for each label, found {given.dtype} {given.shape}"
     usable = given is not None and given.dtype.kind in "iu" and holds_classes(first)
     labels = checked_labels(first, dataset) if given is not None and (strict or usable) else None
     tallies = [Tally() for _ in first.outputs]
@@ -228,4 +234,5 @@ def compare_runners(first: Runner, second: Runner, dataset: Dataset, *, strict: 
         dataset.count,
         tuple(t.result(port.name) for t, port in zip(tallies, first.outputs, strict=True)),
         None if labels is None else paired(np.concatenate(right[0]), np.concatenate(right[1])),
+        note,
     )

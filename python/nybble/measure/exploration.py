@@ -248,7 +248,13 @@ def write_reports(found: Exploration, directory: Path) -> list[str]:
         files["front.png"] = found.png()
     for name, content in files.items():
         write_whole(directory / name, content)
-    for candidate in found.candidates:
-        name = candidate.name.replace(" ", "-")
-        write_whole(recipes / f"{name}.yaml", recipe_text(candidate.recipe).encode())
+    texts = {
+        f"{candidate.name.replace(' ', '-')}.yaml": recipe_text(candidate.recipe).encode()
+        for candidate in found.candidates
+    }
+    for old in recipes.glob("*.yaml"):
+        if old.name not in texts:  # of another exploration, whose candidates had other numbers
+            old.unlink()
+    for name, content in texts.items():
+        write_whole(recipes / name, content)
     return [*files, f"{len(found.candidates)} recipes"]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..session import Port
-from .metadata import Preprocessing
+from .metadata import Metadata, Preprocessing
 
 Array = npt.NDArray[Any]
 
@@ -35,12 +35,11 @@ class Samples:
     arrays: tuple[Array, ...]
 
 
-def read_samples(
-    paths: Sequence[Path], ports: Sequence[Port], preprocessing: Preprocessing | None
-) -> Samples:
+def read_samples(paths: Sequence[Path], ports: Sequence[Port], metadata: Metadata) -> Samples:
     """Read the samples in files.
 
-    A .npz holds one array per input, by name or in order. Other files serve one input each, in the
+    A .npz holds one array per input, by name or in order, or x for the only input, whatever else is in it. Floats may
+    have the source network's order of axes, which metadata states. Other files serve one input each, in the
     order of the inputs; with more files than inputs, the next sample begins. A file may hold a batch.
 
     Raises OSError, and ValueError where a file does not fit.
@@ -53,10 +52,10 @@ def read_samples(
             if pending:
                 wanted = ports[len(pending)].name
                 raise ValueError(f"{path}: expected a file for input {wanted!r} alone, found a .npz")
-            groups.append((path.name, _npz(path, ports)))
+            groups.append((path.name, _npz(path, ports, metadata.layouts)))
             continue
         names.append(path.name)
-        pending.append(_read(path, ports[len(pending)], preprocessing))
+        pending.append(_read(path, ports[len(pending)], metadata))
         if len(pending) == len(ports):
             groups.append((" ".join(names), pending))
             pending, names = [], []
@@ -79,13 +78,13 @@ def _joined(groups: Sequence[tuple[str, list[Array]]]) -> Samples:
     return Samples(tuple(names), tuple(np.concatenate(column) for column in columns))
 
 
-def _read(path: Path, port: Port, preprocessing: Preprocessing | None) -> Array:
+def _read(path: Path, port: Port, metadata: Metadata) -> Array:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return as_batch(port, _numpy(path), str(path))
+        return as_batch(port, _numpy(path), str(path), metadata.layouts.get(port.name, ""))
     if suffix in RAW_SUFFIXES:
         return _raw(path, port)
-    return as_batch(port, image_input(path, port, preprocessing), str(path))
+    return as_batch(port, image_input(path, port, metadata.preprocessing), str(path))
 
 
 def _numpy(path: Path) -> Any:
@@ -117,18 +116,26 @@ def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> Array:
         raise ValueError(f"{path}: the array {name!r} is corrupt: {error}") from None
 
 
-def _npz(path: Path, ports: Sequence[Port]) -> list[Array]:
+def _npz(path: Path, ports: Sequence[Port], layouts: Mapping[str, str]) -> list[Array]:
     with _archive(path) as archive:
         names = [port.name for port in ports]
         if not set(names) <= set(archive.files):
-            if len(archive.files) != len(ports):
-                raise ValueError(
-                    f"{path}: expected arrays named {', '.join(names)}, or {len(ports)} in the order of the "
-                    f"inputs; found {', '.join(archive.files) or 'none'}"
+            if len(ports) == 1 and "x" in archive.files:
+                names = ["x"]
+            elif len(archive.files) == len(ports):
+                names = archive.files
+            else:
+                wanted = (
+                    f"{names[0]} or x" if len(ports) == 1 else f"{', '.join(names)}, or {len(ports)} in order"
                 )
-            names = archive.files
+                raise ValueError(
+                    f"{path}: expected arrays named {wanted}; found {', '.join(archive.files) or 'none'}"
+                )
         arrays = [_member(path, archive, name) for name in names]
-    return [as_batch(p, a, f"{path}: {n}") for p, a, n in zip(ports, arrays, names, strict=True)]
+    return [
+        as_batch(port, array, f"{path}: {name}", layouts.get(port.name, ""))
+        for port, array, name in zip(ports, arrays, names, strict=True)
+    ]
 
 
 def _raw(path: Path, port: Port) -> Array:
@@ -142,14 +149,17 @@ def _raw(path: Path, port: Port) -> Array:
     return little.astype(port.dtype).reshape(-1, *port.shape)
 
 
-def as_batch(port: Port, values: Array, what: str) -> Array:
+def as_batch(port: Port, values: Array, what: str, layout: str = "") -> Array:
     """The integers of N samples, [N, *port.shape], of an array of N samples or one.
 
     values: floats, which are quantized with the input's scale, or integers of its dtype. The dimension
     of samples may be joined with the first one of the input, and a first dimension of 1 may be absent.
-    what: names the array in errors. Raises ValueError.
+    what: names the array in errors. layout: ``NCHW`` where the source network has channels first: floats may, too.
+    Raises ValueError.
     """
     if values.dtype.kind == "f":
+        if layout == "NCHW" and values.shape[-3:] == (port.shape[3], *port.shape[1:3]):
+            values = np.moveaxis(values, -3, -1)
         values = port.quantize(values)
     if values.dtype != port.dtype:
         raise ValueError(f"{what}: expected {port.dtype} or floats, found {values.dtype}")

@@ -33,6 +33,14 @@ class Metadata:
     preprocessing: Preprocessing | None
     entries: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def layouts(self) -> Mapping[str, str]:
+        """By the name of an input or output, the order of its axes in the source network where that is another one than
+        here: ``NCHW``.
+        """
+        head = "source_layout/"
+        return {key.removeprefix(head): text for key, text in self.entries.items() if key.startswith(head)}
+
 
 def read_metadata(content: bytes) -> Metadata:
     """The metadata of a model file. Raises ModelError where it is corrupt."""

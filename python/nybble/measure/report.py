@@ -251,7 +251,15 @@ def verdict(found: Exploration) -> str:
     for what, score in (("calibration", chosen.calibration), ("test", chosen.test)):
         if score is not None and score.points_lost() is not None:
             text += f", {lost_text(score)} points lost on {score.count} {what} samples"
-    return f"{text}, {milliseconds(chosen.latency)}."
+    text = f"{text}, {milliseconds(chosen.latency)}."
+    points = next((b.value for b in (found.budget, *found.budget.others) if b.kind == "points"), None)
+    count = chosen.calibration.count
+    if points and points * count < 100:
+        text += (
+            f" One of {count} calibration samples is {100 / count:.3g} points: to tell a loss of {points:g} takes "
+            f"{math.ceil(100 / points):,} or more."
+        )
+    return text
 
 
 def html_report(found: Exploration) -> str:
