@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python bindings over nybble.h: buffers, errors, the GIL. No logic.
+// Python bindings over nybble.h and the platform: buffers, errors, the GIL. No logic.
 #include "base/cpu.h"
 #include "nybble.h"
 #include "platform/platform.h"

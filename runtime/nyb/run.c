@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // nyb run: raw integers in, raw integers or the best classes out.
+#define _POSIX_C_SOURCE 200809L // lstat
 #include "nyb/command.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 // Says which input was expected; the caller goes on with what was found.
 static void expected_input(uint32_t i, const nyb_tensor *input, const char *where) {
@@ -56,8 +59,7 @@ static bool read_inputs(const loaded *m, int count, char **paths) {
     return count > 0 || read_standard_input(m);
 }
 
-static bool write_outputs(const loaded *m, const char *path) {
-    FILE *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "wb");
+static bool write_to(const loaded *m, FILE *out) {
     bool ok = out != NULL;
     for (uint32_t i = 0; ok && i < m->model.outputs; i++) {
         const nyb_tensor output = nyb_output(&m->session, i);
@@ -65,6 +67,37 @@ static bool write_outputs(const loaded *m, const char *path) {
     }
     if (out != NULL && out != stdout) {
         ok = fclose(out) == 0 && ok;
+    }
+    return ok;
+}
+
+// A file is written beside and renamed, so that it is there as a whole or as it was.
+static bool write_file(const loaded *m, const char *path) {
+    char *beside = malloc(strlen(path) + sizeof ".part");
+    if (beside == NULL) {
+        return false;
+    }
+    strcpy(beside, path);
+    strcat(beside, ".part");
+    const bool ok = write_to(m, fopen(beside, "wb")) && rename(beside, path) == 0;
+    const int why = errno;
+    if (!ok) {
+        remove(beside);
+    }
+    free(beside);
+    errno = why;
+    return ok;
+}
+
+static bool write_outputs(const loaded *m, const char *path) {
+    struct stat there;
+    bool ok;
+    if (strcmp(path, "-") == 0) {
+        ok = write_to(m, stdout);
+    } else if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode)) { // a device, a pipe, a link
+        ok = write_to(m, fopen(path, "wb"));
+    } else {
+        ok = write_file(m, path);
     }
     if (!ok) {
         fprintf(stderr, "nyb: %s: %s\n", path, strerror(errno));

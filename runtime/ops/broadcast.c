@@ -94,15 +94,13 @@ static void run_repeated(const broadcast_call *call, nyb_elements row, bool sing
     const size_t bytes = call->broadcast->bytes;
     repeat(row.a, bytes, copies1);
     repeat(row.b, bytes, copies2);
-    const uint32_t columns = row.columns;
-    for (uint32_t j = 0; j < columns; j += REPEATED) {
-        row.columns = columns - j < REPEATED ? columns - j : REPEATED;
-        row.a = single1 ? copies1 : row.a;
-        row.b = single2 ? copies2 : row.b;
+    const nyb_elements whole = row;
+    for (uint32_t j = 0; j < whole.columns; j += REPEATED) {
+        row.columns = whole.columns - j < REPEATED ? whole.columns - j : REPEATED;
+        row.a = single1 ? copies1 : whole.a + j * bytes;
+        row.b = single2 ? copies2 : whole.b + j * bytes;
+        row.c = whole.c + j * bytes;
         call->f(call->plan, &row);
-        row.a += REPEATED * bytes;
-        row.b += REPEATED * bytes;
-        row.c += REPEATED * bytes;
     }
 }
 

@@ -29,8 +29,8 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb
     const nyb_weights *w = &plan->matmul.weights;
     const uint64_t depth =
         (uint64_t)windows->window.height * windows->window.width * (x.shape[3] / plan->groups);
-    if (x.shape[3] % plan->groups != 0 || w->depth != depth) {
-        return nyb_node_fail(node, why, "weights: depth equal to window times channels per group",
+    if (x.shape[3] % plan->groups != 0 || w->depth != depth || depth == 0) {
+        return nyb_node_fail(node, why, "weights: depth equal to window times channels per group, not 0",
                              (int64_t)depth, w->depth);
     }
     if ((uint64_t)w->outputs * plan->groups != plan->out_channels) {
@@ -51,7 +51,7 @@ static nyb_status read(const nyb_node *node, uint32_t cpu, nyb_conv2d *plan, nyb
     windows->out_height = y.shape[1];
     windows->out_width = y.shape[2];
     windows->pad_value = (int8_t)pad;
-    windows->form = plan->matmul.gemm->form;
+    windows->own = plan->matmul.gemm->form;
     windows->copied = plan->matmul.gemm->copied;
     windows->unbroken = plan->matmul.gemm->tiled;
     windows->step = nyb_matmul_step(&plan->matmul);

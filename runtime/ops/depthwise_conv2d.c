@@ -43,13 +43,14 @@ static uint64_t staged_of(const nyb_window *v, uint32_t count) {
     return v->dilation_height == 1 ? lines_of(v, count) : v->height;
 }
 
-// Output lines, at most `most`, whose staged input fits.
+// Output lines, at least one and at most `most`, whose staged input fits.
 static uint32_t strip_of(const nyb_window *v, uint32_t most, size_t line_bytes) {
-    uint32_t strip = v->dilation_height > 1 ? 1 : most;
-    while (strip > 1 && staged_of(v, strip) > STRIP_BYTES / line_bytes) {
-        strip--;
+    const uint64_t lines = STRIP_BYTES / line_bytes;
+    if (v->dilation_height > 1 || lines < v->height) {
+        return 1;
     }
-    return strip;
+    const uint64_t fits = (lines - v->height) / v->stride_height + 1; // lines_of(v, fits) <= lines
+    return fits < most ? (uint32_t)fits : most;
 }
 
 // Decides on padding and the size of strips; false where scratch memory would not fit this machine.
@@ -258,7 +259,7 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
     const size_t out_line = (size_t)p->out_width * p->channels * p->bytes;
     const size_t in_line = p->padded ? p->line_bytes / p->range * channels : p->line_bytes;
     nyb_depthwise_args args = {
-        .x = x + line * v->stride_height * in_line,
+        .x = x,
         .x_line = v->stride_height * in_line,
         .x_pixel = v->stride_width * pixel,
         .tap_line = v->dilation_height * in_line,
@@ -292,6 +293,8 @@ static void strip(void *context, uint32_t index, uint32_t thread) {
         }
         args.x = staged;
         args.tap_line = in_line;
+    } else {
+        args.x += (size_t)line * v->stride_height * in_line;
     }
     p->kernel->run(&args);
 }

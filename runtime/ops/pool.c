@@ -145,7 +145,7 @@ static void line(void *context, uint32_t index, uint32_t thread) {
         const bool empty = i0 == i1 || j0 == j1;
         nyb_max_args args = {
             .taps = {.a = empty ? image : image + (iy * p->width + ix) * pixel,
-                     .row_stride = v->dilation_height * p->width * pixel,
+                     .row_stride = (size_t)v->dilation_height * p->width * pixel,
                      .column_stride = v->dilation_width * pixel,
                      .rows = i1 - i0,
                      .columns = j1 - j0,

@@ -64,14 +64,14 @@ void nyb_windows_plan(nyb_windows *w, size_t block_bytes) {
     const bool whole_steps = (uint64_t)v->width * w->per_group % w->step == 0;
     const bool strided = v->stride_width > v->width || v->stride_height > v->height;
     const bool copied = pixel && v->stride_width > 1 && w->unbroken;
-    if (w->form == &nyb_form_s8 && unpadded && whole_lines && whole_steps && !copied) {
+    if (w->own == &nyb_form_s8 && unpadded && whole_lines && whole_steps && !copied) {
         w->kind = NYB_WINDOWS_IN_PLACE;
     } else if (whole_lines && whole_steps && w->per_group % 4 == 0 && !strided) {
         w->kind = NYB_WINDOWS_LINES;
     } else {
         w->kind = pixel && unpadded ? NYB_WINDOWS_PIXELS : NYB_WINDOWS_GATHERED;
     }
-    w->form = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED ? w->copied : w->form;
+    w->form = w->kind == NYB_WINDOWS_LINES || w->kind == NYB_WINDOWS_GATHERED ? w->copied : w->own;
     const bool one = w->kind == NYB_WINDOWS_PIXELS || w->kind == NYB_WINDOWS_GATHERED;
     w->segments = one ? 1 : v->height;
     w->segment = one ? (uint32_t)depth(w) : v->width * w->per_group;

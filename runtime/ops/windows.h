@@ -20,18 +20,18 @@ typedef struct nyb_windows {
     uint32_t per_group;               // channels of a window
     uint32_t out_height, out_width;
     int8_t pad_value;
-    const nyb_form *form;   // of the gemm
-    const nyb_form *copied; // the gemm's of copies
-    bool unbroken;          // rows that follow one another are worth a copy of them
-    uint32_t step;          // that stretches of a row are padded to
+    const nyb_form *own, *copied; // of the gemm, in a tensor and in copies of lines
+    bool unbroken;                // rows that follow one another are worth a copy of them
+    uint32_t step;                // that stretches of a row are padded to
     // Chosen by nyb_windows_plan.
     nyb_windows_kind kind;
-    uint32_t segments;   // stretches of a row
-    uint32_t segment;    // activations of a stretch
-    uint32_t lines;      // output lines of a block
-    uint64_t copy_width; // pixels of a copied line
-    uint64_t line_bytes; // of a copied line
-    uint64_t row_bytes;  // of a copied row
+    const nyb_form *form; // of the rows
+    uint32_t segments;    // stretches of a row
+    uint32_t segment;     // activations of a stretch
+    uint32_t lines;       // output lines of a block
+    uint64_t copy_width;  // pixels of a copied line
+    uint64_t line_bytes;  // of a copied line
+    uint64_t row_bytes;   // of a copied row
 } nyb_windows;
 
 // Chooses where rows lie, and blocks of as many output lines as keep within `block_bytes`, at least one.

@@ -41,7 +41,8 @@ void nyb_memory_free(void *memory);
 enum { NYB_HANDOVER_NS = 10100 };
 
 // Threads for nyb_options.parallel; the calling thread is one of them. NULL where they cannot be started.
-// Calls to one pool from several threads take turns, or run on their own threads alone.
+// Calls to one pool from several threads take turns, or run on their own threads alone; so do those of a
+// forked child, which has no other thread.
 nyb_parallel *nyb_pool_create(uint32_t threads);
 void nyb_pool_destroy(nyb_parallel *pool);
 

@@ -26,6 +26,7 @@ enum {
 typedef struct pool {
     nyb_parallel interface;
     pthread_t *workers;
+    uint32_t forks; // before the process that has the workers
     uint64_t lookout_ns;
     pthread_mutex_t turn; // held by the caller whose round it is
 
@@ -61,6 +62,13 @@ typedef struct worker {
     pool *pool;
     uint32_t thread;
 } worker;
+
+// How often the process forked on the way to this one. The workers of a pool stay in the process that made
+// it: in a child the caller runs all tasks, and locks are left as they are, since others may hold them.
+static atomic_uint forks;
+static void count_fork(void) { atomic_fetch_add(&forks, 1); }
+static void expect_forks(void) { pthread_atfork(NULL, NULL, count_fork); }
+static bool has_workers(const pool *p) { return p->forks == atomic_load(&forks); }
 
 static void pause_core(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -213,6 +221,10 @@ static void run_shared(pool *p, uint32_t tasks, uint64_t ns, nyb_task task, void
 
 static void run(void *context, uint32_t tasks, uint64_t ns, nyb_task task, void *task_context) {
     pool *p = context;
+    if (!has_workers(p)) {
+        run_alone(tasks, task, task_context);
+        return;
+    }
     if (ns >= WAKE_NS) {
         pthread_mutex_lock(&p->turn);
     } else if (pthread_mutex_trylock(&p->turn) != 0) {
@@ -248,7 +260,8 @@ static bool cores_for(uint32_t threads) {
 }
 
 nyb_parallel *nyb_pool_create(uint32_t threads) {
-    if (threads == 0) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (threads == 0 || pthread_once(&once, expect_forks) != 0) {
         return NULL;
     }
     pool *p = nyb_memory(sizeof *p);
@@ -256,6 +269,7 @@ nyb_parallel *nyb_pool_create(uint32_t threads) {
         return NULL;
     }
     *p = (pool){.interface = {run, p, 1, NYB_HANDOVER_NS},
+                .forks = atomic_load(&forks),
                 .lookout_ns = cores_for(threads) ? LOOKOUT_NS : 0,
                 .patience_ns = WAKE_NS,
                 .paid = true};
@@ -291,17 +305,19 @@ void nyb_pool_destroy(nyb_parallel *parallel) {
         return;
     }
     pool *p = parallel->pool;
-    pthread_mutex_lock(&p->lock);
-    atomic_store(&p->stop, true);
-    pthread_cond_broadcast(&p->wake);
-    pthread_mutex_unlock(&p->lock);
-    for (uint32_t i = 0; i + 1 < p->interface.threads; i++) {
-        pthread_join(p->workers[i], NULL);
+    if (has_workers(p)) {
+        pthread_mutex_lock(&p->lock);
+        atomic_store(&p->stop, true);
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+        for (uint32_t i = 0; i + 1 < p->interface.threads; i++) {
+            pthread_join(p->workers[i], NULL);
+        }
+        pthread_cond_destroy(&p->done);
+        pthread_cond_destroy(&p->wake);
+        pthread_mutex_destroy(&p->lock);
+        pthread_mutex_destroy(&p->turn);
     }
-    pthread_cond_destroy(&p->done);
-    pthread_cond_destroy(&p->wake);
-    pthread_mutex_destroy(&p->lock);
-    pthread_mutex_destroy(&p->turn);
     free(p->workers);
     nyb_memory_free(p);
 }

@@ -115,9 +115,9 @@ nyb_status nyb_certify(const nyb_node *node, nyb_error *why) {
                                     "pairs and quads within the certificate", pair_limit, pair);
                 }
             }
-            if (w.multiplier[channel] < 0 || w.shift[channel] < 1 || w.shift[channel] > 62) {
-                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,
-                                "a multiplier of at least 0, a shift of 1 to 62", 62, w.shift[channel]);
+            if (w.multiplier[channel] < 0) {
+                return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1, "a multiplier of at least 0", 0,
+                                w.multiplier[channel]);
             }
             if (w.multiplier_low != NULL && (w.multiplier_low[channel] < 0 || accumulator > INT32_MAX)) {
                 return nyb_fail(why, NYB_ERROR_MISMATCH, node->index, -1,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import resource
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,20 @@ def test_run_gives_the_bits_of_python(nyb: Program, model: str, tmp_path: Path) 
         assert (done.returncode, done.stdout) == (0, b""), done.stderr
         assert out.read_bytes() == wanted
         assert nyb("verify", path, "--cpu", level).returncode == 0
+
+
+def test_run_leaves_the_old_file_where_it_is_stopped(nyb: Program, small: Path, tmp_path: Path) -> None:
+    inputs, _ = host_answer(nybble.load(small), 7)
+    out = tmp_path / "out.raw"
+    out.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        done = nyb("run", small, "-o", out, stdin=b"".join(inputs))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.returncode != 0  # the signal, or the error where signals are ignored
+    assert out.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("model", MODELS)

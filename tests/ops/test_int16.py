@@ -196,9 +196,8 @@ def test_pool_core_equals_meaning(data: st.DataObject) -> None:
 @settings(deadline=None)
 @given(st.data())
 def test_reduction_core_equals_meaning(data: st.DataObject) -> None:
-    outer = data.draw(
-        drawing.SHAPES.filter(lambda shape: math.prod(shape) <= 500)
-    )  # sums of at most 2^16 - 1
+    # Sums of at most 2^16 - 1.
+    outer = data.draw(drawing.SHAPES.filter(lambda shape: math.prod(shape) <= 500))
     shape = (*outer, data.draw(st.sampled_from((1, 5, 64, 65, 130))))
     axes = tuple(i for i in range(len(shape)) if data.draw(st.booleans()))
     op = data.draw(st.sampled_from((ops.Mean, ops.Sum)))(axes, data.draw(st.booleans()))

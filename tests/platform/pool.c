@@ -11,7 +11,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     THREADS_MAX = 4,
@@ -135,6 +137,33 @@ static void wake_for_many_small_rounds(void) {
     nyb_pool_destroy(pool);
 }
 
+// The child of a process has none of its threads: its rounds run on the caller, and the pool can be
+// destroyed.
+static void outlive_a_fork(void) {
+#if !defined(__SANITIZE_THREAD__) // which ends a child of several threads
+    for (int asleep = 0; asleep < 2; asleep++) {
+        shared s = {.pool = nyb_pool_create(2), .rounds = 50};
+        PROMISE(s.pool != NULL);
+        call(&s);
+        pause_ns(asleep ? 20000000 : 0);
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(60); // ends a child that waits for threads that are not there
+            call(&s);
+            nyb_pool_destroy(s.pool);
+            s.pool = nyb_pool_create(2);
+            call(&s);
+            nyb_pool_destroy(s.pool);
+            _exit(0);
+        }
+        int status = 1;
+        PROMISE(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+        call(&s);
+        nyb_pool_destroy(s.pool);
+    }
+#endif
+}
+
 int main(void) {
     for (uint32_t threads = 1; threads <= THREADS_MAX; threads++) {
         shared s = {.pool = nyb_pool_create(threads), .rounds = ROUNDS};
@@ -157,6 +186,7 @@ int main(void) {
     for (int i = 0; i < 200; i++) { // destroyed while threads start, look out or sleep
         nyb_pool_destroy(nyb_pool_create(THREADS_MAX));
     }
+    outlive_a_fork();
     puts("ok: every task once, no wake-up lost");
     return 0;
 }
