@@ -26,6 +26,7 @@ from nybble.convert import convert_graph
 from nybble.emit.nyb import hash_position
 from nybble.graph import Blocker, Graph, UnsupportedError
 from nybble.measure import digits
+from nybble.measure.durations import duration_text
 from nybble.quantize import Recipe
 from nybble.session import Session, cpu_levels
 from oracle.single_op import OpSpec, TensorSpec, build
@@ -789,7 +790,7 @@ def test_blockers_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> No
     ("nanoseconds", "text"), [(999, "999 ns"), (1500, "1.500 us"), (2e6, "2.000 ms"), (3e9, "3.000 s")]
 )
 def test_durations(nanoseconds: float, text: str) -> None:
-    assert terminal.duration_text(nanoseconds) == text
+    assert duration_text(nanoseconds) == text
 
 
 # quantize

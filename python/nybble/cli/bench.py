@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..measure.durations import duration_text
 from .options import execution_options, json_option, model_argument
-from .terminal import Column, count_text, duration_text, print_json, print_table, shape_text
+from .terminal import Column, count_text, print_json, print_table, shape_text
 
 if TYPE_CHECKING:
     from ..measure.explain import Explanation

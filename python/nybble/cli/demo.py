@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .terminal import Column, count_text, duration_text, print_table, progress
+from ..measure.durations import duration_text
+from .terminal import Column, count_text, print_table, progress
 
 if TYPE_CHECKING:
     import numpy as np

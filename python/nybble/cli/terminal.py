@@ -157,11 +157,3 @@ def short_text(text: str, width: int = 36) -> str:
 def count_text(number: int) -> str:
     """'1,234,567'."""
     return f"{number:,}"
-
-
-def duration_text(nanoseconds: float) -> str:
-    """Three or more digits in ns, us, ms or s."""
-    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if nanoseconds >= factor:
-            return f"{nanoseconds / factor:.3f} {unit}"
-    return f"{nanoseconds:.0f} ns"

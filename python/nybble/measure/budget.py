@@ -55,5 +55,8 @@ class Budget:
 
     def _text(self) -> str:
         if self.kind == "latency":
-            return f"latency={self.value / 1e6:g}ms"
+            unit, factor = (
+                ("ms", 1e6) if self.value >= 1e6 else ("us", 1e3) if self.value >= 1e3 else ("ns", 1.0)
+            )
+            return f"latency={self.value / factor:g}{unit}"
         return f"{self.kind}={self.value * 100:g}%" if self.share else f"{self.kind}={self.value:g}"

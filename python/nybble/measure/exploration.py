@@ -19,8 +19,9 @@ from ..quantize.recipe import Recipe
 from ..session import load_nyb
 from .bench import LayerTime
 from .budget import Budget
+from .durations import duration_text
 from .memory import read_plan
-from .report import bits_text, html_report, loss_text, lost_text, milliseconds, png_report
+from .report import bits_text, html_report, loss_text, lost_text, png_report
 from .trial import Score
 
 
@@ -206,7 +207,7 @@ def candidate_rows(
             loss_text(c.loss),
             lost_text(c.calibration),
             lost_text(c.test),
-            milliseconds(c.latency),
+            duration_text(c.latency),
             "chosen" if c is chosen else "front" if c.front else "",
         )
         for c in candidates

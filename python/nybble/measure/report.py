@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..convert import producer
 from ..quantize.levels import parts_of
 from ..quantize.parameters import Level, level_text
+from .durations import duration_text
 from .memory import read_plan
 from .svg import Mark, linear_axis, log_axis, memory_map, scatter
 
@@ -33,11 +34,6 @@ def bytes_text(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
-
-
-def milliseconds(nanoseconds: float) -> str:
-    """'0.222 ms'."""
-    return f"{nanoseconds / 1e6:.3f} ms"
 
 
 def loss_text(loss: float) -> str:
@@ -126,7 +122,7 @@ def _charts(found: Exploration) -> str:
             c.latency / 1e6,
             c.loss,
             _style(c, found),
-            f"{c.name}: {milliseconds(c.latency)}, loss {loss_text(c.loss)}",
+            f"{c.name}: {duration_text(c.latency)}, loss {loss_text(c.loss)}",
             _label(c, found),
         )
         for c in candidates
@@ -174,7 +170,7 @@ def _candidates(found: Exploration) -> str:
         cells += [lost_text(c.calibration)] * has_points
         if found.float_test is not None and has_points:
             cells.append(lost_text(c.test))
-        cells.append(milliseconds(c.latency))
+        cells.append(duration_text(c.latency))
         rows.append(("chosen" if c is found.chosen else "" if c.front else "beaten", cells))
     return _table(headings, rows)
 
@@ -209,7 +205,7 @@ def _layers(found: Exploration, times: Sequence[LayerTime]) -> str:
             cells.append(f"{loss_text(layer.loss[b])}{_bar(share, f'b{parts_of(b)[0]}')}")
         cells.append(f'<span class="bits bits{parts_of(bits)[0]}">{bits}</span>')
         cells.append(f"{layer.weight_bytes[bits]:,}")
-        cells.append(milliseconds(sum(own.get(layer.name, ()))))
+        cells.append(duration_text(sum(own.get(layer.name, ()))))
         rows.append(("", cells))
     return _table(headings, rows)
 
@@ -232,7 +228,7 @@ def _times(times: Sequence[LayerTime]) -> str:
                 f'<span title="{escape(t.layer.name)}">{escape(short_name(t.layer.name))}</span>',
                 escape(t.layer.kind),
                 escape(t.layer.variant),
-                milliseconds(t.nanoseconds),
+                duration_text(t.nanoseconds),
                 f"{t.share:.1%}{_bar(t.share / most, 'time')}",
             ],
         )
@@ -251,7 +247,7 @@ def verdict(found: Exploration) -> str:
     for what, score in (("calibration", chosen.calibration), ("test", chosen.test)):
         if score is not None and score.points_lost() is not None:
             text += f", {lost_text(score)} points lost on {score.count} {what} samples"
-    text = f"{text}, {milliseconds(chosen.latency)}."
+    text = f"{text}, {duration_text(chosen.latency)}."
     points = next((b.value for b in (found.budget, *found.budget.others) if b.kind == "points"), None)
     count = chosen.calibration.count
     if points and points * count < 100:
@@ -276,7 +272,7 @@ def html_report(found: Exploration) -> str:
             facts.append((f"right, {what}", f"{score.right} of {score.count} (float {reference.right})"))
         elif score is not None and score.same is not None:
             facts.append((f"as float, {what}", f"{score.same} of {score.count}"))
-    facts += [("latency", milliseconds(chosen.latency)), ("activations", f"{plan.arena:,} bytes")]
+    facts += [("latency", duration_text(chosen.latency)), ("activations", f"{plan.arena:,} bytes")]
     labels = "points lost: right answers fewer than the float network's, per 100 samples, with their paired 95 % interval"
     how = (
         f"Each candidate was quantized and run on the integer core. Loss: {loss_title(found)} on "
@@ -304,7 +300,7 @@ def html_report(found: Exploration) -> str:
         arena=f"{plan.arena:,} bytes",
         memory=memory_map(plan, bytes_text),
         time_note=escape(
-            f"Of one operator after the other on this machine, one thread: {milliseconds(total)} in all."
+            f"Of one operator after the other on this machine, one thread: {duration_text(total)} in all."
         ),
         times=_times(times),
         sha256=chosen.sha256,
