@@ -89,6 +89,10 @@ CASES = {
     "neg": Case("NEG", IMAGE),
     "square": Case("SQUARE", IMAGE),
     "pow": Case("POW", IMAGE, (np.array(2, np.float32),)),
+    "pow, broadcast": Case("POW", (6, 5, 4), (np.full((5, 1), 2, np.float32),), shape=(6, 1, 4)),
+    "sqrt by pow, broadcast": Case(
+        "POW", (6, 5, 4), (np.full((5, 1), 0.5, np.float32),), shape=(6, 1, 4), low=0.0
+    ),
     "sqrt by pow": Case("POW", IMAGE, (np.array(0.5, np.float32),), low=0.0),
     "squared difference": Case("SQUARED_DIFFERENCE", IMAGE, (real(4),)),
     "add of three": Case("ADD_N", IMAGE, (real(*IMAGE), real(*IMAGE))),

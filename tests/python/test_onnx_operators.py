@@ -55,6 +55,11 @@ def above_one(n: Network, x: str) -> str:
     return str(n.node("Add", n.node("Abs", x), n.constant(1)))
 
 
+def corner(n: Network, x: str) -> str:
+    """One number of each channel, of which broadcasting makes more."""
+    return str(n.node("Slice", x, n.integers(1, 2), n.integers(2, 3), n.integers(2, 3)))
+
+
 def transposed(n: Network, x: str, shape: tuple[int, ...], **attributes: Any) -> str:
     outputs = shape[1] * attributes.get("group", 1)
     weights = n.constant(n.random.normal(size=shape) / 4)
@@ -262,6 +267,25 @@ OPERATORS |= {
         lambda n, x: n.node("Div", n.node("Exp", x), with_axes(n, "ReduceSum", n.node("Exp", x), [1], 13)),
     ),
     "reciprocal": (11, 99, lambda n, x: n.node("Reciprocal", above_one(n, x))),
+    "pow, broadcast": (11, 99, lambda n, x: n.node("Pow", corner(n, x), n.constant(np.full((6, 1), 2)))),
+    "pow, of more dimensions": (11, 99, lambda n, x: n.node("Pow", x, n.constant(np.full((1,) * 5, 2)))),
+    "sqrt by pow, broadcast": (
+        11,
+        99,
+        lambda n, x: n.node("Pow", n.node("Abs", corner(n, x)), n.constant(np.full((2, 1, 1, 3), 0.5))),
+    ),
+    "max, of more dimensions": (11, 99, lambda n, x: n.node("Max", x, n.constant([[[[[0.2]]]]]))),
+    "min of a row": (
+        11,
+        99,
+        lambda n, x: n.node("Min", n.node("Reshape", x, n.integers(-1)), n.constant([[0.1]])),
+    ),
+    "one by tensor": (11, 99, lambda n, x: n.node("Div", n.constant(np.ones((1,) * 5)), above_one(n, x))),
+    "prelu, one slope, broadcast": (
+        11,
+        99,
+        lambda n, x: n.node("PRelu", corner(n, x), n.constant(np.full((6, 1), 0.3))),
+    ),
     "pad, negative": (11, 99, lambda n, x: n.node("Pad", x, n.integers(0, 0, -1, 1, 0, 0, 2, -2))),
     "resize linear, symmetric": (
         19,

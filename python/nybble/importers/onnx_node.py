@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..graph import Array, ModelError, Operator
 from .onnx_builder import Builder
 
@@ -90,6 +91,16 @@ def by_constant(g: Builder, node: OnnxNode, op: Operator, x: str, value: Array, 
     name = f"{output}/operand"
     g.constants[name] = np.asarray(value, np.float32)
     binary(g, node, op, [x, name], output)
+
+
+def broadcast(g: Builder, node: OnnxNode, output: str, constant: str) -> None:
+    """Repeat what was computed of one operand alone where the other, a constant whose numbers the operator holds,
+    makes the result larger.
+    """
+    shape = np.broadcast_shapes(g.shape(output), g.shape(constant))
+    if shape != g.shape(output):
+        y = g.plain(output, node.label)
+        g.define(output, g.emit(ops.BroadcastTo(shape), [y], f"{output}/broadcast", node.label))
 
 
 def without(order: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:

@@ -253,12 +253,18 @@ def _affine(g: TfliteBuilder, op: TfliteOperator) -> None:
 def _power(g: TfliteBuilder, op: TfliteOperator) -> None:
     _require_real(g, op)
     exponent = np.array(2) if op.label.startswith("SQUARE") else g.constant(op.inputs[1])
+    x, y = op.inputs[0], op.outputs[0]
+    shape = np.broadcast_shapes(g.tensors[x].shape, exponent.shape)
+    if shape != g.tensors[x].shape:
+        y = g.fresh(f"{y}/power", replace(g.tensors[y], shape=g.tensors[x].shape))
     if np.all(exponent == 2):
-        g.emit(ops.Mul(), [op.inputs[0]] * 2, op.outputs, op.label)
+        g.emit(ops.Mul(), [x, x], [y], op.label)
     elif np.all(exponent == 0.5):
-        g.emit(ops.RealFunction(ops.Function.SQRT), op.inputs[:1], op.outputs, op.label)
+        g.emit(ops.RealFunction(ops.Function.SQRT), [x], [y], op.label)
     else:
         raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
+    if y != op.outputs[0]:
+        g.emit(ops.BroadcastTo(shape), [y], op.outputs, op.label)
 
 
 @_rule("ADD_N")
