@@ -34,7 +34,10 @@ def with_axes(n: Network, kind: str, x: str, axes: list[int], since: int, **attr
     """A node whose axes are an input from one opset on and were an attribute before."""
     if n.opset >= since:
         return str(n.node(kind, x, n.integers(*axes), **attributes))
-    return str(n.node(kind, x, axes=axes, **attributes))
+    given = onnx.helper.make_attribute("axes", axes, attr_type=onnx.AttributeProto.INTS)  # may be empty
+    y = str(n.node(kind, x, **attributes))
+    n.nodes[-1].attribute.append(given)
+    return y
 
 
 def split(n: Network, x: str, sizes: list[int]) -> list[str]:
@@ -137,12 +140,17 @@ OPERATORS["pad"] = (
     lambda n, x: n.node("Pad", x, n.integers(0, 1, 2, 0, 0, 0, 1, 3), n.constant(0.5)),
 )
 for kind, since in (("ReduceMean", 18), ("ReduceSum", 13), ("ReduceMax", 18), ("ReduceMin", 18)):
-    for axes, keep in (([1], 0), ([2, 3], 1), ([1, 3], 0), ([0, 1, 2, 3], 1)):
+    for axes, keep in (([1], 0), ([2, 3], 1), ([1, 3], 0), ([0, 1, 2, 3], 1), ([], 0), ([], 1)):
         OPERATORS[f"{kind} {axes} {keep}"] = (
             11,
             99,
             lambda n, x, k=kind, a=axes, s=since, d=keep: with_axes(n, k, x, a, s, keepdims=d),  # type: ignore[misc]
         )
+    OPERATORS[f"{kind}, no axes, no operation"] = (
+        since,
+        99,
+        lambda n, x, k=kind: n.node(k, x, n.integers(), noop_with_empty_axes=1),  # type: ignore[misc]
+    )
 for name, attributes in {
     "nearest, floor": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "nearest": {},
@@ -195,6 +203,10 @@ OPERATORS |= {
     "gather a matrix": (11, 99, lambda n, x: n.node("Gather", x, n.constant([[3, 1], [0, 5]], np.int64), axis=2)),
     "reshape": (11, 99, lambda n, x: n.node("Reshape", x, n.integers(0, 2, -1))),
     "squeeze": (11, 99, lambda n, x: with_axes(n, "Squeeze", n.node("GlobalMaxPool", x), [2, 3], 13)),
+    "squeeze, no axes": (13, 99, lambda n, x: n.node("Squeeze", n.node("GlobalMaxPool", x), n.integers())),
+    "unsqueeze, no axes": (13, 99, lambda n, x: n.node("Unsqueeze", x, n.integers())),
+    "pad, no axes": (19, 99, lambda n, x: n.node("Pad", x, n.integers(), "", n.integers())),
+    "pad, no axes, edge": (19, 99, lambda n, x: n.node("Pad", x, n.integers(), "", n.integers(), mode="edge")),
     "unsqueeze": (11, 99, lambda n, x: with_axes(n, "Unsqueeze", x, [0, -1], 13)),
     "expand": (11, 99, lambda n, x: n.node("Expand", n.node("GlobalMaxPool", x), n.integers(1, 4, 3, 2))),
     "max": (11, 99, lambda n, x: n.node("Max", x, n.node("Neg", x))),

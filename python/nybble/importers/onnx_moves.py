@@ -223,7 +223,7 @@ def _pad(g: Builder, node: OnnxNode) -> None:
         at = axis_of(node, axis, len(shape))
         before[at], after[at] = pads[i], pads[len(axes) + i]
     y = value.tensor
-    if min(pads) < 0:  # what is cut off; nothing else sees it
+    if min(pads, default=0) < 0:  # what is cut off; nothing else sees it
         if any(n + min(b, 0) + min(a, 0) < 1 for n, b, a in zip(shape, before, after, strict=True)):
             raise ModelError(f"{node.label}: borders {pads} of an input {shape}")
         kept = tuple((max(-before[a], 0), shape[a] + min(after[a], 0), 1) for a in value.order)

@@ -69,11 +69,11 @@ def axis_of(node: OnnxNode, axis: int, rank: int) -> int:
 
 
 def axes_of(g: Builder, node: OnnxNode, rank: int) -> tuple[int, ...] | None:
-    """The axes of a node, an input in newer opsets and an attribute in older ones; None where not
-    given.
+    """The axes of a node, an input in newer opsets and an attribute in older ones; None where none
+    are given, or an empty list of them, which means the same.
     """
-    given = g.integers(node.input(1)) if node.input(1) else node.get("axes", None)
-    return None if given is None else tuple(sorted({axis_of(node, int(a), rank) for a in given}))
+    given = g.integers(node.input(1)) if node.input(1) else node.get("axes", ())
+    return tuple(sorted({axis_of(node, int(a), rank) for a in given})) or None
 
 
 def unary(g: Builder, node: OnnxNode, op: Operator) -> None:
