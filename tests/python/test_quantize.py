@@ -479,8 +479,20 @@ def test_scales_that_do_not_fit_are_named(kind: str) -> None:
     layer = net.node("Conv", z, net.constant(np.ones((4, 4, 1, 1))), net.constant([1e-12] * 4))
     model = net.model(net.node("Add", x, z if kind == "Add" else layer))
     samples = np.full((2, 4, 4, 4), 1e-12, np.float32)
-    with pytest.raises(nybble.QuantizationError, match=rf"{kind}.* '.* too (small|large).*Calibrate on samples"):
+    with pytest.raises(
+        nybble.QuantizationError, match=rf"{kind}.* '.* too (small|large).*Calibrate on samples"
+    ):
         nybble.quantize(model, {"x": samples, "z": 0 * samples})
+
+
+def test_biases_beyond_float32_scales_are_named() -> None:
+    net = Network()
+    x = net.input([1, 4, 4, 4])
+    y = net.node("Conv", x, net.constant(np.ones((2, 4, 1, 1))), net.constant([1e38, 1]))
+    with pytest.raises(
+        nybble.QuantizationError, match=r"'conv0\.0': expected .* biases up to 1e\+38 .* Calibrate"
+    ):
+        nybble.quantize(net.model(y), np.full((3, 4, 4, 4), 1e-30, np.float32))
 
 
 def test_given_scales_meet_others_through_a_quantize() -> None:
