@@ -406,3 +406,54 @@ def test_operator_on_the_integer_core(name: str) -> None:
             continue
         noise = np.square(found - wanted).sum()
         assert 10 * np.log10(np.square(wanted).sum() / noise) > COARSE.get(name, 25), opset
+
+
+COORDINATES = ("asymmetric", "align_corners", "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+
+
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_nearest_shows_the_rows_of_onnx_runtime(coordinates: str, nearest: str) -> None:
+    """Factors whose float32 makes another size or another side of a tie than their float64."""
+    for height, width in ((10, 7), (7, 9), (24, 23)):
+        for given in (0.3, 0.7, 1.1, 1.2, 8 / 7, 1.7, 2.3, 2.9, 0.5, 11, 25, 44):
+            net = Network(opset=19)
+            image = net.input((1, 1, height, width))
+            exact = isinstance(given, int)
+            sizes = net.integers(1, 1, given, given + 3) if exact else ""
+            scales = "" if exact else net.constant([1, 1, given, given + 0.6])
+            y = net.node(
+                "Resize",
+                image,
+                "",
+                scales,
+                sizes,
+                coordinate_transformation_mode=coordinates,
+                nearest_mode=nearest,
+            )
+            x = np.arange(height * width, dtype=np.float32).reshape(1, 1, height, width)
+            wanted = run(net.model(y), x)
+            (found,) = evaluate_outputs(import_onnx(net.model(y)), [x.transpose(0, 2, 3, 1)], real=True)
+            assert wanted is not None
+            np.testing.assert_array_equal(
+                found.transpose(0, 3, 1, 2), wanted, f"{height} x {width} by {given}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("factors", "sizes", "match"),
+    [
+        (None, (1, 1, 0, 4), r"resize0\.0: expected sizes of at least 1, found \[1, 1, 0, 4\]"),
+        (None, (1, 1, 4, -2), "expected sizes of at least 1"),
+        ((1, 1, 0.05, 1), None, "expected sizes of at least 1"),
+        ((1, 1, 0, 1), None, "expected finite factors above 0"),
+        ((1, 1, np.inf, 1), None, "expected finite factors above 0"),
+        ((1, 1, np.nan, 1), None, "expected finite factors above 0"),
+    ],
+)
+def test_resizing_to_nothing_is_named(factors: Any, sizes: Any, match: str) -> None:
+    net = Network(opset=19)
+    given = ["" if factors is None else net.constant(factors), "" if sizes is None else net.integers(*sizes)]
+    model = net.model(net.node("Resize", net.input((1, 1, 10, 10)), "", *given))
+    with pytest.raises(nybble.ModelError, match=match):
+        import_onnx(model)
