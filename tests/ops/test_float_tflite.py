@@ -226,6 +226,12 @@ def test_integers_that_no_rule_follows_are_refused(builtin: str) -> None:
         import_tflite(model)
 
 
+def test_division_by_zero_is_refused_with_a_remedy() -> None:
+    divisor = np.array([1, 0, 2, 3], np.float32)
+    with pytest.raises(nybble.UnsupportedError, match=r"division by a constant of zero +replace the zeros"):
+        import_tflite(model_of(Case("DIV", IMAGE, (divisor,))))
+
+
 @pytest.mark.parametrize(
     "name",
     [

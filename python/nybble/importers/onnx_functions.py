@@ -58,7 +58,7 @@ def _div(g: Builder, node: OnnxNode) -> None:
         return
     divisor = g.array(y).astype(np.float64)
     if not np.all(divisor):
-        raise Refusal("a division by zero", "")
+        raise Refusal("a division by a constant of zero", "replace the zeros, or cut the network before it")
     by_constant(g, node, ops.Mul(), x, 1 / divisor, node.y)
 
 

@@ -42,7 +42,7 @@ def _window(
     """A window from (padding, stride width, stride height) slots and the slot of the width's dilation (or -1)."""
     x = g.tensors[op.inputs[0]]
     if len(x.shape) != 4:
-        raise Refusal(f"expected an input of 4 dimensions, found {x.shape}")
+        raise Refusal(f"expected an input of 4 dimensions, found {x.shape}", "reshape it before")
     stride = (op.integer(slots[2]), op.integer(slots[1]))
     dilated = (
         (op.integer(dilation + 1, default=1), op.integer(dilation, default=1)) if dilation >= 0 else (1, 1)
@@ -237,7 +237,9 @@ def _div(g: TfliteBuilder, op: TfliteOperator) -> None:
     else:
         divisor = g.constant(y).astype(np.float64)
         if not np.all(divisor):
-            raise Refusal("a division by zero")
+            raise Refusal(
+                "a division by a constant of zero", "replace the zeros, or cut the network before it"
+            )
         reciprocal = _number(g, op, 1 / divisor, "reciprocal")
     g.emit(ops.Mul(op.activation(0)), [x, reciprocal], op.outputs, op.label)
 
@@ -303,7 +305,7 @@ def _reduce_extremum(g: TfliteBuilder, op: TfliteOperator) -> None:
         raise Refusal("a maximum on another scale, or of uint8", "requantize it before")
     held = sorted({_axis(op, axis, rank) for axis in g.integers(op.inputs[1])})
     if not held:
-        raise Refusal("a maximum over no axis")
+        raise Refusal("a maximum over no axis", "leave the operator out: it changes nothing")
     kept = [axis for axis in range(rank) if axis not in held]
     tensor = _between(g, op, ops.Affine(-1.0), [x.name], "negated") if least else x.name
     if held == list(range(held[0], held[0] + len(held))):
