@@ -23,6 +23,7 @@ from nybble.compile import compile_graph
 from nybble.convert import convert_graph, write_whole
 from nybble.emit import emit_nyb, nyb
 from nybble.graph import DType, Graph, Node, Port, Quantization, Tensor
+from nybble.measure.conversion import convert_file
 
 pytest.importorskip("nybble._core", reason="the extension is not built")
 
@@ -131,6 +132,15 @@ def test_every_changed_byte_of_a_tflite_converts_or_is_refused(tflite: bytes, va
     for at in range(0, len(tflite), 3):
         with contextlib.suppress(*REFUSALS):
             nybble.convert(tflite[:at] + bytes([value]) + tflite[at + 1 :], golden=False)
+
+
+def test_every_changed_byte_of_a_tflite_is_reported_or_refused(tflite: bytes, tmp_path: Path) -> None:
+    """What the command convert does refuses what nybble.convert refuses."""
+    path = tmp_path / "changed.tflite"
+    for at in range(0, len(tflite), 3):
+        path.write_bytes(tflite[:at] + b"\xff" + tflite[at + 1 :])
+        with contextlib.suppress(*REFUSALS):
+            convert_file(path, golden=False)
 
 
 def test_wrong_inputs_are_named() -> None:
