@@ -89,6 +89,10 @@ CASES = {
     "neg": Case("NEG", IMAGE),
     "square": Case("SQUARE", IMAGE),
     "pow": Case("POW", IMAGE, (np.array(2, np.float32),)),
+    "pow, broadcast": Case("POW", (6, 5, 4), (np.full((5, 1), 2, np.float32),), shape=(6, 1, 4)),
+    "sqrt by pow, broadcast": Case(
+        "POW", (6, 5, 4), (np.full((5, 1), 0.5, np.float32),), shape=(6, 1, 4), low=0.0
+    ),
     "sqrt by pow": Case("POW", IMAGE, (np.array(0.5, np.float32),), low=0.0),
     "squared difference": Case("SQUARED_DIFFERENCE", IMAGE, (real(4),)),
     "add of three": Case("ADD_N", IMAGE, (real(*IMAGE), real(*IMAGE))),
@@ -220,6 +224,12 @@ def test_integers_that_no_rule_follows_are_refused(builtin: str) -> None:
     model = build(tensors, [OpSpec(builtin, inputs, ("y",))], ("x",), ("y",))
     with pytest.raises(nybble.UnsupportedError, match="this operator of integers"):
         import_tflite(model)
+
+
+def test_division_by_zero_is_refused_with_a_remedy() -> None:
+    divisor = np.array([1, 0, 2, 3], np.float32)
+    with pytest.raises(nybble.UnsupportedError, match=r"division by a constant of zero +replace the zeros"):
+        import_tflite(model_of(Case("DIV", IMAGE, (divisor,))))
 
 
 @pytest.mark.parametrize(

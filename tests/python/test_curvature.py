@@ -123,3 +123,14 @@ def test_one_channel_is_left_where_descent_left_it() -> None:
     q, s = descend(problem, GRIDS[4].nearest(problem.weights, scales), scales, GRIDS[4])
     together, _ = descend_together(problem, q, s, GRIDS[4])
     assert np.array_equal(together, q)
+
+
+def test_what_the_outputs_do_not_see_is_left_as_it_is() -> None:
+    """Behind weights of zero every error is free, and no division by that is made."""
+    problem = replace(curved(1), curvature=np.zeros((6, 6)))
+    scales = search_scales(problem, GRIDS[4], Weighting.GRAM)
+    start = GRIDS[4].nearest(problem.weights, scales)
+    with np.errstate(all="raise"):
+        integers, found = descend_together(problem, start, scales, GRIDS[4])
+    assert np.array_equal(integers, start)
+    assert np.array_equal(found, scales)

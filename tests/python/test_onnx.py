@@ -319,6 +319,13 @@ def test_all_blockers_are_listed() -> None:
     assert "cubic" in reasons["Resize"]
 
 
+def test_division_by_zero_is_refused_with_a_remedy() -> None:
+    net = Network()
+    y = net.node("Div", net.input([1, 3]), net.constant([1, 0, 2]))
+    with pytest.raises(UnsupportedError, match=r"division by a constant of zero +replace the zeros"):
+        import_onnx(net.model(y))
+
+
 def test_equal_blockers_share_a_line() -> None:
     net = Network()
     x = net.input([1, 3, 8, 8])

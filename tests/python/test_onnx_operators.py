@@ -34,7 +34,10 @@ def with_axes(n: Network, kind: str, x: str, axes: list[int], since: int, **attr
     """A node whose axes are an input from one opset on and were an attribute before."""
     if n.opset >= since:
         return str(n.node(kind, x, n.integers(*axes), **attributes))
-    return str(n.node(kind, x, axes=axes, **attributes))
+    given = onnx.helper.make_attribute("axes", axes, attr_type=onnx.AttributeProto.INTS)  # may be empty
+    y = str(n.node(kind, x, **attributes))
+    n.nodes[-1].attribute.append(given)
+    return y
 
 
 def split(n: Network, x: str, sizes: list[int]) -> list[str]:
@@ -53,6 +56,11 @@ def normal(n: Network, *shape: int) -> str:
 
 def above_one(n: Network, x: str) -> str:
     return str(n.node("Add", n.node("Abs", x), n.constant(1)))
+
+
+def corner(n: Network, x: str) -> str:
+    """One number of each channel, of which broadcasting makes more."""
+    return str(n.node("Slice", x, n.integers(1, 2), n.integers(2, 3), n.integers(2, 3)))
 
 
 def transposed(n: Network, x: str, shape: tuple[int, ...], **attributes: Any) -> str:
@@ -132,12 +140,17 @@ OPERATORS["pad"] = (
     lambda n, x: n.node("Pad", x, n.integers(0, 1, 2, 0, 0, 0, 1, 3), n.constant(0.5)),
 )
 for kind, since in (("ReduceMean", 18), ("ReduceSum", 13), ("ReduceMax", 18), ("ReduceMin", 18)):
-    for axes, keep in (([1], 0), ([2, 3], 1), ([1, 3], 0), ([0, 1, 2, 3], 1)):
+    for axes, keep in (([1], 0), ([2, 3], 1), ([1, 3], 0), ([0, 1, 2, 3], 1), ([], 0), ([], 1)):
         OPERATORS[f"{kind} {axes} {keep}"] = (
             11,
             99,
             lambda n, x, k=kind, a=axes, s=since, d=keep: with_axes(n, k, x, a, s, keepdims=d),  # type: ignore[misc]
         )
+    OPERATORS[f"{kind}, no axes, no operation"] = (
+        since,
+        99,
+        lambda n, x, k=kind: n.node(k, x, n.integers(), noop_with_empty_axes=1),  # type: ignore[misc]
+    )
 for name, attributes in {
     "nearest, floor": {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "nearest": {},
@@ -190,6 +203,10 @@ OPERATORS |= {
     "gather a matrix": (11, 99, lambda n, x: n.node("Gather", x, n.constant([[3, 1], [0, 5]], np.int64), axis=2)),
     "reshape": (11, 99, lambda n, x: n.node("Reshape", x, n.integers(0, 2, -1))),
     "squeeze": (11, 99, lambda n, x: with_axes(n, "Squeeze", n.node("GlobalMaxPool", x), [2, 3], 13)),
+    "squeeze, no axes": (13, 99, lambda n, x: n.node("Squeeze", n.node("GlobalMaxPool", x), n.integers())),
+    "unsqueeze, no axes": (13, 99, lambda n, x: n.node("Unsqueeze", x, n.integers())),
+    "pad, no axes": (19, 99, lambda n, x: n.node("Pad", x, n.integers(), "", n.integers())),
+    "pad, no axes, edge": (19, 99, lambda n, x: n.node("Pad", x, n.integers(), "", n.integers(), mode="edge")),
     "unsqueeze": (11, 99, lambda n, x: with_axes(n, "Unsqueeze", x, [0, -1], 13)),
     "expand": (11, 99, lambda n, x: n.node("Expand", n.node("GlobalMaxPool", x), n.integers(1, 4, 3, 2))),
     "max": (11, 99, lambda n, x: n.node("Max", x, n.node("Neg", x))),
@@ -262,6 +279,25 @@ OPERATORS |= {
         lambda n, x: n.node("Div", n.node("Exp", x), with_axes(n, "ReduceSum", n.node("Exp", x), [1], 13)),
     ),
     "reciprocal": (11, 99, lambda n, x: n.node("Reciprocal", above_one(n, x))),
+    "pow, broadcast": (11, 99, lambda n, x: n.node("Pow", corner(n, x), n.constant(np.full((6, 1), 2)))),
+    "pow, of more dimensions": (11, 99, lambda n, x: n.node("Pow", x, n.constant(np.full((1,) * 5, 2)))),
+    "sqrt by pow, broadcast": (
+        11,
+        99,
+        lambda n, x: n.node("Pow", n.node("Abs", corner(n, x)), n.constant(np.full((2, 1, 1, 3), 0.5))),
+    ),
+    "max, of more dimensions": (11, 99, lambda n, x: n.node("Max", x, n.constant([[[[[0.2]]]]]))),
+    "min of a row": (
+        11,
+        99,
+        lambda n, x: n.node("Min", n.node("Reshape", x, n.integers(-1)), n.constant([[0.1]])),
+    ),
+    "one by tensor": (11, 99, lambda n, x: n.node("Div", n.constant(np.ones((1,) * 5)), above_one(n, x))),
+    "prelu, one slope, broadcast": (
+        11,
+        99,
+        lambda n, x: n.node("PRelu", corner(n, x), n.constant(np.full((6, 1), 0.3))),
+    ),
     "pad, negative": (11, 99, lambda n, x: n.node("Pad", x, n.integers(0, 0, -1, 1, 0, 0, 2, -2))),
     "resize linear, symmetric": (
         19,
@@ -370,3 +406,54 @@ def test_operator_on_the_integer_core(name: str) -> None:
             continue
         noise = np.square(found - wanted).sum()
         assert 10 * np.log10(np.square(wanted).sum() / noise) > COARSE.get(name, 25), opset
+
+
+COORDINATES = ("asymmetric", "align_corners", "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+
+
+@pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_nearest_shows_the_rows_of_onnx_runtime(coordinates: str, nearest: str) -> None:
+    """Factors whose float32 makes another size or another side of a tie than their float64."""
+    for height, width in ((10, 7), (7, 9), (24, 23)):
+        for given in (0.3, 0.7, 1.1, 1.2, 8 / 7, 1.7, 2.3, 2.9, 0.5, 11, 25, 44):
+            net = Network(opset=19)
+            image = net.input((1, 1, height, width))
+            exact = isinstance(given, int)
+            sizes = net.integers(1, 1, given, given + 3) if exact else ""
+            scales = "" if exact else net.constant([1, 1, given, given + 0.6])
+            y = net.node(
+                "Resize",
+                image,
+                "",
+                scales,
+                sizes,
+                coordinate_transformation_mode=coordinates,
+                nearest_mode=nearest,
+            )
+            x = np.arange(height * width, dtype=np.float32).reshape(1, 1, height, width)
+            wanted = run(net.model(y), x)
+            (found,) = evaluate_outputs(import_onnx(net.model(y)), [x.transpose(0, 2, 3, 1)], real=True)
+            assert wanted is not None
+            np.testing.assert_array_equal(
+                found.transpose(0, 3, 1, 2), wanted, f"{height} x {width} by {given}"
+            )
+
+
+@pytest.mark.parametrize(
+    ("factors", "sizes", "match"),
+    [
+        (None, (1, 1, 0, 4), r"resize0\.0: expected sizes of at least 1, found \[1, 1, 0, 4\]"),
+        (None, (1, 1, 4, -2), "expected sizes of at least 1"),
+        ((1, 1, 0.05, 1), None, "expected sizes of at least 1"),
+        ((1, 1, 0, 1), None, "expected finite factors above 0"),
+        ((1, 1, np.inf, 1), None, "expected finite factors above 0"),
+        ((1, 1, np.nan, 1), None, "expected finite factors above 0"),
+    ],
+)
+def test_resizing_to_nothing_is_named(factors: Any, sizes: Any, match: str) -> None:
+    net = Network(opset=19)
+    given = ["" if factors is None else net.constant(factors), "" if sizes is None else net.integers(*sizes)]
+    model = net.model(net.node("Resize", net.input((1, 1, 10, 10)), "", *given))
+    with pytest.raises(nybble.ModelError, match=match):
+        import_onnx(model)

@@ -446,6 +446,55 @@ def test_several_inputs_by_order_and_by_name() -> None:
     assert by_order.comparison.outputs[0].snr_db > 30
 
 
+ZEROS: dict[str, Callable[[Network, str, str], str]] = {
+    "sum": lambda n, x, z: n.node("Add", x, z),
+    "product of zeros": lambda n, x, z: n.node("Add", x, n.node("Mul", n.node("Tanh", x), z)),
+    "layer of zeros": lambda n, x, z: n.node("Add", x, n.conv(z, (4, 4, 1, 1), bias=False)),
+    "constant layer": lambda n, x, z: n.node("Add", n.conv(x, (4, 4, 1, 1)), n.conv(z, (4, 4, 1, 1))),
+    "layer that is never above zero": lambda n, x, z: n.node(
+        "Add",
+        n.node("Mul", x, n.constant(1e-3)),
+        n.node("Max", z, n.node("Relu", n.node("Neg", n.node("Abs", n.conv(x, (4, 4, 1, 1), bias=False))))),
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("name", ZEROS)
+def test_what_was_always_zero_in_16_bits(name: str, size: float) -> None:
+    """A scale far from the others' would make results pass int32."""
+    net = Network()
+    x, z = net.input([1, 4, 4, 4]), net.input([1, 4, 4, 4], "z")
+    model = net.model(ZEROS[name](net, x, z))
+    samples = (net.random.normal(size=(8, 4, 4, 4)) * size).astype(np.float32)
+    result = nybble.quantize(model, {"x": samples, "z": 0 * samples}, activations=16)
+    assert result.comparison.outputs[0].snr_db > 40
+
+
+@pytest.mark.parametrize("kind", ["Add", "Conv"])
+def test_scales_that_do_not_fit_are_named(kind: str) -> None:
+    """In 8 bits the scale of zeros is 1."""
+    net = Network()
+    x, z = net.input([1, 4, 4, 4]), net.input([1, 4, 4, 4], "z")
+    layer = net.node("Conv", z, net.constant(np.ones((4, 4, 1, 1))), net.constant([1e-12] * 4))
+    model = net.model(net.node("Add", x, z if kind == "Add" else layer))
+    samples = np.full((2, 4, 4, 4), 1e-12, np.float32)
+    with pytest.raises(
+        nybble.QuantizationError, match=rf"{kind}.* '.* too (small|large).*Calibrate on samples"
+    ):
+        nybble.quantize(model, {"x": samples, "z": 0 * samples})
+
+
+def test_biases_beyond_float32_scales_are_named() -> None:
+    net = Network()
+    x = net.input([1, 4, 4, 4])
+    y = net.node("Conv", x, net.constant(np.ones((2, 4, 1, 1))), net.constant([1e38, 1]))
+    with pytest.raises(
+        nybble.QuantizationError, match=r"'conv0\.0': expected .* biases up to 1e\+38 .* Calibrate"
+    ):
+        nybble.quantize(net.model(y), np.full((3, 4, 4, 4), 1e-30, np.float32))
+
+
 def test_given_scales_meet_others_through_a_quantize() -> None:
     net = Network()
     x = net.input([1, 4, 6, 6])

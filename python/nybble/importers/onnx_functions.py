@@ -12,7 +12,7 @@ import numpy as np
 from .. import ops
 from ..graph import DType, Operator
 from .onnx_builder import Builder
-from .onnx_node import OnnxNode, axes_of, axis_of, binary, by_constant, rule, unary, without
+from .onnx_node import OnnxNode, axes_of, axis_of, binary, broadcast, by_constant, rule, unary, without
 from .refusal import Refusal
 
 
@@ -51,12 +51,14 @@ def _div(g: Builder, node: OnnxNode) -> None:
         one = g.is_constant(x) and g.array(x).size == 1 and g.array(x).item() == 1
         reciprocal = node.y if one else f"{node.y}/reciprocal"
         unary(g, replace(node, inputs=(y,), outputs=(reciprocal,)), ops.RealFunction(ops.Function.RECIPROCAL))
-        if not one:
+        if one:
+            broadcast(g, node, node.y, x)
+        else:
             binary(g, node, ops.Mul(), sorted((x, reciprocal), key=g.is_constant), node.y)
         return
     divisor = g.array(y).astype(np.float64)
     if not np.all(divisor):
-        raise Refusal("a division by zero", "")
+        raise Refusal("a division by a constant of zero", "replace the zeros, or cut the network before it")
     by_constant(g, node, ops.Mul(), x, 1 / divisor, node.y)
 
 
@@ -84,6 +86,7 @@ def _pow(g: Builder, node: OnnxNode) -> None:
         unary(g, node, ops.RealFunction(ops.Function.SQRT))
     else:
         raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
+    broadcast(g, node, node.y, node.inputs[1])
 
 
 @rule("Max", "Min")
@@ -101,6 +104,7 @@ def _extremum(g: Builder, node: OnnxNode) -> None:
             bound = float(g.array(name).item())
             low, high = (bound, math.inf) if node.kind == "Max" else (-math.inf, bound)
             unary(g, replace(node, inputs=(best,), outputs=(output,)), ops.Affine(low=low, high=high))
+            broadcast(g, node, output, name)
         else:
             binary(g, node, op, [best, name], output)
         best = output
@@ -131,6 +135,7 @@ def _prelu(g: Builder, node: OnnxNode) -> None:
     slopes = g.array(node.inputs[1]).astype(np.float32)
     if np.unique(slopes).size == 1:
         unary(g, node, ops.LeakyRelu(float(slopes.flat[0])))
+        broadcast(g, node, node.y, node.inputs[1])
         return
     value = g.value(node.x)
     parts = []

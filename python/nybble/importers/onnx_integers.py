@@ -174,7 +174,7 @@ class _Conversion:
         try:
             return self._computed(node, tensor, grid)
         except ValueError as error:
-            raise Refusal(str(error)) from error
+            raise Refusal(str(error), "quantize it with other scales, or cut before it") from error
 
     def _computed(self, node: Node, y: Tensor, grid: Quantization) -> str:
         op = node.op

@@ -223,7 +223,7 @@ def _pad(g: Builder, node: OnnxNode) -> None:
         at = axis_of(node, axis, len(shape))
         before[at], after[at] = pads[i], pads[len(axes) + i]
     y = value.tensor
-    if min(pads) < 0:  # what is cut off; nothing else sees it
+    if min(pads, default=0) < 0:  # what is cut off; nothing else sees it
         if any(n + min(b, 0) + min(a, 0) < 1 for n, b, a in zip(shape, before, after, strict=True)):
             raise ModelError(f"{node.label}: borders {pads} of an input {shape}")
         kept = tuple((max(-before[a], 0), shape[a] + min(after[a], 0), 1) for a in value.order)
@@ -248,33 +248,50 @@ def _pad(g: Builder, node: OnnxNode) -> None:
 # Resizing
 
 
-def _coordinates(node: OnnxNode, n: int, out: int, scale: float) -> Array:
-    """Where each output row lies in the input; source: Resize in docs/Operators.md."""
-    i = np.arange(out, dtype=np.float64)
+def _coordinates(node: OnnxNode, n: int, out: int, scale: np.float32) -> Array:
+    """Where each output row lies in the input, in float32 and in the order of ONNX Runtime (GetOriginalCoordinate in
+    upsamplebase.h): ties of nearest depend on both. What the modes mean: Resize in docs/Operators.md.
+    """
+    i = np.arange(out, dtype=np.float32)
+    half = np.float32(0.5)
     mode = node.text("coordinate_transformation_mode", "half_pixel" if node.opset >= 11 else "asymmetric")
     if mode == "asymmetric":
         return i / scale
     if mode == "align_corners":
-        return i * (n - 1) / (out - 1) if out > 1 else i * 0
+        return i * np.float32(n - 1) / np.float32(out - 1) if out > 1 else i * 0
     if mode == "half_pixel" or (mode == "pytorch_half_pixel" and out > 1):
-        return (i + 0.5) / scale - 0.5
+        return (i + half) / scale - half
     if mode == "pytorch_half_pixel":
         return i * 0
-    if mode == "half_pixel_symmetric":  # the same margin on both sides
-        return n / 2 * (1 - out / (n * scale)) + (i + 0.5) / scale - 0.5
+    if mode == "half_pixel_symmetric":  # the same margin on both sides; from there on in float64
+        adjustment = np.float32(out) / (scale * np.float32(n))
+        offset = np.float32(n) * half * (np.float32(1) - adjustment)
+        at = np.float64(offset) + (i.astype(np.float64) + 0.5) / np.float64(scale) - 0.5
+        return at.astype(np.float32)
     raise Refusal(f"the coordinates {mode!r}", "use half_pixel, asymmetric or align_corners")
+
+
+#: A coordinate so near to the middle of two rows lies there for ONNX Runtime: what its float32 loses is less.
+_TIE = 1e-6
+
+
+def _past_half(at: Array) -> Array:
+    """How far coordinates lie behind the middle between the row before them and the next."""
+    exact = at.astype(np.float64)
+    past: Array = exact - np.floor(exact) - 0.5
+    return past
 
 
 #: How coordinates become rows.
 _NEAREST: Mapping[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
-    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
+    "round_prefer_floor": lambda at: np.floor(at) + (_past_half(at) >= _TIE),
+    "round_prefer_ceil": lambda at: np.floor(at) + (_past_half(at) > -_TIE),
     "floor": np.floor,
     "ceil": np.ceil,
 }
 
 
-def _rows(node: OnnxNode, n: int, out: int, scale: float, nearest: bool) -> Array:
+def _rows(node: OnnxNode, n: int, out: int, scale: np.float32, nearest: bool) -> Array:
     """The row (or the place between two rows) that each output row shows."""
     at = _coordinates(node, n, out, scale)
     if nearest:
@@ -285,25 +302,29 @@ def _rows(node: OnnxNode, n: int, out: int, scale: float, nearest: bool) -> Arra
     return np.clip(at, 0, n - 1)
 
 
-def _target(g: Builder, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[float]]:
-    """(size, factor) of each axis of the result."""
+def _target(g: Builder, node: OnnxNode, shape: tuple[int, ...]) -> tuple[list[int], list[np.float32]]:
+    """(size, factor) of each axis of the result, in float32 as ONNX Runtime has them."""
     named = [axis_of(node, int(a), len(shape)) for a in node.get("axes", range(len(shape)))]
-    target, factors = list(shape), [1.0] * len(shape)
+    target, factors = list(shape), [np.float32(1)] * len(shape)
     scales = node.input(1) if node.kind == "Upsample" or node.opset < 11 else node.input(2)
     if node.input(3):
         sizes = g.integers(node.input(3))
-        wanted = [size / shape[axis] for axis, size in zip(named, sizes, strict=True)]
+        wanted = [np.float32(size) / np.float32(shape[a]) for a, size in zip(named, sizes, strict=True)]
         policy = node.text("keep_aspect_ratio_policy", "stretch")
         if policy != "stretch":
             factor = min(wanted) if policy == "not_larger" else max(wanted)
             wanted = [factor] * len(wanted)
-            sizes = [math.floor(shape[axis] * factor + 0.5) for axis in named]
-        for axis, size, factor in zip(named, sizes, wanted, strict=True):
-            target[axis], factors[axis] = size, factor
+            sizes = [math.floor(float(np.float32(shape[axis]) * factor) + 0.5) for axis in named]
     else:
         given = g.array(scales).reshape(-1) if scales else np.array(node.get("scales", []))
-        for axis, factor in zip(named, given, strict=True):
-            target[axis], factors[axis] = math.floor(shape[axis] * float(factor)), float(factor)
+        wanted = list(given.astype(np.float32))
+        if not all(0 < factor < math.inf for factor in wanted):
+            raise ModelError(f"{node.label}: expected finite factors above 0, found {given.tolist()}")
+        sizes = [int(np.float32(shape[a]) * factor) for a, factor in zip(named, wanted, strict=True)]
+    for axis, size, factor in zip(named, sizes, wanted, strict=True):
+        target[axis], factors[axis] = size, factor
+    if min(target) < 1:
+        raise ModelError(f"{node.label}: expected sizes of at least 1, found {target} for an input {shape}")
     return target, factors
 
 
@@ -316,11 +337,14 @@ def _resize(g: Builder, node: OnnxNode) -> None:
     target, factors = _target(g, node, shape)
     if tuple(target[:2]) != shape[:2]:
         raise Refusal(f"resizing of {shape} to {target}", "only height and width can be resized")
+    if tuple(target) == shape:  # whatever the factors say
+        g.values[node.y] = g.value(node.x)
+        return
     if node.get("antialias", 0) and min(factors) < 1:
         raise Refusal("antialiasing", "resize without it")
     extent, size, scale = shape[2:], target[2:], factors[2:]
     if rank == 3:
-        extent, size, scale = (1, *extent), [1, *size], [1.0, *scale]
+        extent, size, scale = (1, *extent), [1, *size], [np.float32(1), *scale]
     nearest = mode == "nearest"
     x = g.image(node.x, node.label)
     wanted = [_rows(node, n, t, f, nearest) for n, t, f in zip(extent, size, scale, strict=True)]
@@ -331,7 +355,10 @@ def _resize(g: Builder, node: OnnxNode) -> None:
             g.define_image(node.y, g.emit(op, [x], node.y, node.label), rank, node.label)
             return
     if not nearest:
-        raise Refusal("coordinates between pixels of another kind", "use half_pixel or align_corners")
+        raise Refusal(
+            "coordinates between pixels of another kind",
+            "use half_pixel or align_corners, with sizes instead of factors",
+        )
     for i, rows in enumerate(wanted):
         x = g.taken(x, 1 + i, [int(row) for row in rows], node.y, node.label)
     g.define_image(node.y, x, rank, node.label)

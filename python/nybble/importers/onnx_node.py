@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from ..graph import Array, ModelError, Operator
 from .onnx_builder import Builder
 
@@ -68,11 +69,11 @@ def axis_of(node: OnnxNode, axis: int, rank: int) -> int:
 
 
 def axes_of(g: Builder, node: OnnxNode, rank: int) -> tuple[int, ...] | None:
-    """The axes of a node, an input in newer opsets and an attribute in older ones; None where not
-    given.
+    """The axes of a node, an input in newer opsets and an attribute in older ones; None where none
+    are given, or an empty list of them, which means the same.
     """
-    given = g.integers(node.input(1)) if node.input(1) else node.get("axes", None)
-    return None if given is None else tuple(sorted({axis_of(node, int(a), rank) for a in given}))
+    given = g.integers(node.input(1)) if node.input(1) else node.get("axes", ())
+    return tuple(sorted({axis_of(node, int(a), rank) for a in given})) or None
 
 
 def unary(g: Builder, node: OnnxNode, op: Operator) -> None:
@@ -90,6 +91,16 @@ def by_constant(g: Builder, node: OnnxNode, op: Operator, x: str, value: Array, 
     name = f"{output}/operand"
     g.constants[name] = np.asarray(value, np.float32)
     binary(g, node, op, [x, name], output)
+
+
+def broadcast(g: Builder, node: OnnxNode, output: str, constant: str) -> None:
+    """Repeat what was computed of one operand alone where the other, a constant whose numbers the operator holds,
+    makes the result larger.
+    """
+    shape = np.broadcast_shapes(g.shape(output), g.shape(constant))
+    if shape != g.shape(output):
+        y = g.plain(output, node.label)
+        g.define(output, g.emit(ops.BroadcastTo(shape), [y], f"{output}/broadcast", node.label))
 
 
 def without(order: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:

@@ -46,7 +46,9 @@ class TfliteBuilder:
         """The data of a constant tensor."""
         data = self.tensors[name].data
         if data is None:
-            raise Refusal(f"{name!r} is computed at run time where a constant is needed")
+            raise Refusal(
+                f"{name!r} is computed at run time where a constant is needed", "make it a constant"
+            )
         return data
 
     def integers(self, name: str) -> list[int]:
@@ -62,7 +64,7 @@ class TfliteBuilder:
             self.nodes.append(node)
             return
         if any(self.tensors[name].size > _CONSTANT_LIMIT for name in outputs):
-            raise Refusal("a constant of very many elements")
+            raise Refusal("a constant of very many elements", "convert the network with smaller constants")
         try:
             results = op.integer(arrays, read, [self.tensors[name] for name in outputs])
         except ValueError as error:

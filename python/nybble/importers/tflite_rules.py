@@ -42,7 +42,7 @@ def _window(
     """A window from (padding, stride width, stride height) slots and the slot of the width's dilation (or -1)."""
     x = g.tensors[op.inputs[0]]
     if len(x.shape) != 4:
-        raise Refusal(f"expected an input of 4 dimensions, found {x.shape}")
+        raise Refusal(f"expected an input of 4 dimensions, found {x.shape}", "reshape it before")
     stride = (op.integer(slots[2]), op.integer(slots[1]))
     dilated = (
         (op.integer(dilation + 1, default=1), op.integer(dilation, default=1)) if dilation >= 0 else (1, 1)
@@ -237,7 +237,9 @@ def _div(g: TfliteBuilder, op: TfliteOperator) -> None:
     else:
         divisor = g.constant(y).astype(np.float64)
         if not np.all(divisor):
-            raise Refusal("a division by zero")
+            raise Refusal(
+                "a division by a constant of zero", "replace the zeros, or cut the network before it"
+            )
         reciprocal = _number(g, op, 1 / divisor, "reciprocal")
     g.emit(ops.Mul(op.activation(0)), [x, reciprocal], op.outputs, op.label)
 
@@ -253,12 +255,18 @@ def _affine(g: TfliteBuilder, op: TfliteOperator) -> None:
 def _power(g: TfliteBuilder, op: TfliteOperator) -> None:
     _require_real(g, op)
     exponent = np.array(2) if op.label.startswith("SQUARE") else g.constant(op.inputs[1])
+    x, y = op.inputs[0], op.outputs[0]
+    shape = np.broadcast_shapes(g.tensors[x].shape, exponent.shape)
+    if shape != g.tensors[x].shape:
+        y = g.fresh(f"{y}/power", replace(g.tensors[y], shape=g.tensors[x].shape))
     if np.all(exponent == 2):
-        g.emit(ops.Mul(), [op.inputs[0]] * 2, op.outputs, op.label)
+        g.emit(ops.Mul(), [x, x], [y], op.label)
     elif np.all(exponent == 0.5):
-        g.emit(ops.RealFunction(ops.Function.SQRT), op.inputs[:1], op.outputs, op.label)
+        g.emit(ops.RealFunction(ops.Function.SQRT), [x], [y], op.label)
     else:
         raise Refusal(f"the exponent {exponent.reshape(-1)[:4].tolist()}", "only 2 and 0.5 are taken")
+    if y != op.outputs[0]:
+        g.emit(ops.BroadcastTo(shape), [y], op.outputs, op.label)
 
 
 @_rule("ADD_N")
@@ -297,7 +305,7 @@ def _reduce_extremum(g: TfliteBuilder, op: TfliteOperator) -> None:
         raise Refusal("a maximum on another scale, or of uint8", "requantize it before")
     held = sorted({_axis(op, axis, rank) for axis in g.integers(op.inputs[1])})
     if not held:
-        raise Refusal("a maximum over no axis")
+        raise Refusal("a maximum over no axis", "leave the operator out: it changes nothing")
     kept = [axis for axis in range(rank) if axis not in held]
     tensor = _between(g, op, ops.Affine(-1.0), [x.name], "negated") if least else x.name
     if held == list(range(held[0], held[0] + len(held))):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..compile.plan import plan_arena
-from ..convert import convert, convert_graph, import_model
+from ..convert import _faults_of, convert, convert_graph, import_model
 from ..emit import schema
 from ..passes import run_passes
 
@@ -37,9 +37,10 @@ def convert_file(
 ) -> Conversion:
     """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
     graph = import_model(source, cut=cut)
-    content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
-    compiled = run_passes(graph)
-    plan = plan_arena(compiled)
+    with _faults_of(graph.name):
+        content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
+        compiled = run_passes(graph)
+        plan = plan_arena(compiled)
     return Conversion(content, source.stat().st_size, len(compiled.nodes), plan.arena, plan.lower_bound)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -43,11 +43,40 @@ def activation_quantizations(
         group: activation_parameters(seen, levels[group], recipe.symmetric)
         for group, seen in together.items()
     } | fixed
+    empty = {group for group, seen in together.items() if levels[group] == 16 and seen.low >= 0 >= seen.high}
+    parameters |= _of_zeros(graph, groups, parameters, empty - fixed.keys())
     return {
         name: (DType.INT16 if bits[name] == 16 else DType.INT8, parameters[group])
         for name, group in groups.items()
         if group in parameters
     }
+
+
+def _of_zeros(
+    graph: Graph,
+    groups: Mapping[str, str],
+    parameters: Mapping[str, Quantization],
+    empty: Set[str],
+) -> dict[str, Quantization]:
+    """Quantizations of the groups of which nothing but zeros was seen, in int16. groups: as of tied; parameters: of
+    all groups.
+
+    Any scale is exact for zeros, but one far from the others' makes results pass int32, and int16 is near to that. So
+    they have the largest scale of what they are computed from, and the smallest of all where they come from outside.
+    """
+    activations = {name: group for name, group in groups.items() if graph.tensors[name].data is None}
+    scales = {
+        group: parameters[group].single_scale
+        for group in activations.values()
+        if group in parameters and group not in empty
+    }
+    smallest = min(scales.values(), default=1.0)
+    for node in graph.nodes:
+        read = [scales[activations[n]] for n in node.inputs if n in activations and activations[n] in scales]
+        for group in {activations[n] for n in node.outputs if n in activations} & empty:
+            if read:
+                scales.setdefault(group, max(read))
+    return {group: Quantization.per_tensor(scales.get(group, smallest), 0) for group in empty}
 
 
 def rounding_loss(

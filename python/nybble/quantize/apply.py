@@ -235,6 +235,12 @@ def _quantized_layer(
     bias = solution.bias.reshape(-1)
     # A channel whose bias would pass the accumulator gets a larger scale, and weights to go with it.
     scales = scales_for_bias(solution.scales.reshape(-1), bias, input_scale, shared)
+    if not np.all(np.isfinite(scales)):
+        raise QuantizationError(
+            f"{node.label}: expected weights and biases whose scales float32 holds, found biases up to "
+            f"{np.abs(bias).max():.3g} beside an input in steps of {input_scale:.3g}. Calibrate on samples that its "
+            "input varies in, or scale the network"
+        )
     ratio = (solution.scales / scales.astype(np.float64).reshape(solution.scales.shape))[:, :, None]
     integers = np.floor(solution.integers * ratio + 0.5).astype(np.int8)
     values = as_weights(integers, node.op, weights.shape)

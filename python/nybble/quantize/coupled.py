@@ -39,6 +39,8 @@ def descend_together(
     diagonal = np.einsum("kk->k", gram)
     curvature = problem.curvature + _OWN * np.einsum("oo->", problem.curvature) / outputs * np.eye(outputs)
     own = np.einsum("oo->o", curvature).copy()
+    if not own.any():  # the outputs do not depend on the layer: nothing costs anything
+        return integers, scales
     factors = grid.factors(integers.shape)
     product = weights_times(q[None], problem.gram)[0]
     slope = np.zeros_like(q)  # half the derivative by the real weights: F (s q H - c)

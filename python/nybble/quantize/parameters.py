@@ -79,12 +79,13 @@ def scales_for_bias(
     scales: Float64, bias: Float64, input_scale: float, shared: bool = False
 ) -> npt.NDArray[np.float32]:
     """The scales [channels], larger where a bias would pass the accumulator in steps of input_scale * scale; shared:
-    one for all channels.
+    one for all channels. Infinite where float32 does not hold them.
     """
     largest = np.maximum(scales, smallest_scales(bias, input_scale))
     if shared:
         largest = np.full_like(largest, largest.max(initial=0.0))
-    rounded: npt.NDArray[np.float32] = largest.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rounded: npt.NDArray[np.float32] = largest.astype(np.float32)
     rounded[rounded == 0] = 1
     return rounded
 

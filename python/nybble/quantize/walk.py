@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -154,7 +155,8 @@ class Walk:
         outputs = [tensors[name] for name in integer.outputs]
         names = [name for name in integer.inputs if name]
         if has_weights(integer) and names[0] in self._integer:
-            layer = _IntegerLayer(integer, inputs, outputs[0])
+            with _blaming(integer):
+                layer = _IntegerLayer(integer, inputs, outputs[0])
             x = self._integer[names[0]]
             return [np.concatenate([layer(x[part]) for part in self._parts(node, layer.width, self._count)])]
         each = []
@@ -164,11 +166,21 @@ class Walk:
                 for n, t in zip(names, inputs, strict=True)
             ]
             given = [array for array in data if array is not None]
-            try:
+            with _blaming(integer):
                 each.append(integer.op.integer(given, inputs, outputs))
-            except ValueError as error:
-                raise QuantizationError(f"{integer.label}: {error}") from error
         return [np.stack(parts) for parts in zip(*each, strict=True)]
+
+
+@contextlib.contextmanager
+def _blaming(node: Node) -> Iterator[None]:
+    """Whatever scales an operator cannot take are a QuantizationError that names it."""
+    try:
+        yield
+    except ValueError as error:
+        raise QuantizationError(
+            f"{node.label}: {error}. Calibrate on samples that all inputs of the network vary in, or give this layer "
+            "activations of other bits in the recipe"
+        ) from error
 
 
 def _images(node: Node, x: Array) -> Array:
