@@ -475,14 +475,22 @@ def test_run_says_that_an_image_needs_pillow(
 def write_inputs(folder: Path) -> Mapping[str, Path]:
     """Files that do not fit the small model."""
     files = {
-        name: folder / name for name in ("shape.npy", "type.npy", "cut.npy", "size.raw", "cut.npz", "two.npz")
-    }
+        name: folder / name
+        for name in (
+            "shape.npy", "type.npy", "cut.npy", "text.npy", "size.raw", "cut.npz", "two.npz", "objects.npz",
+            "array.npz", "archive.npy",
+        )
+    }  # fmt: skip
     np.save(files["shape.npy"], np.zeros((1, 4, 4, 3), np.int8))
     np.save(files["type.npy"], np.zeros((1, 4, 4, 2), np.int32))
     np.savez(files["two.npz"], a=random_image(1), b=random_image(1))
     np.save(files["cut.npy"], random_image(1))
     files["cut.npy"].write_bytes(files["cut.npy"].read_bytes()[:-1])
     files["cut.npz"].write_bytes(files["two.npz"].read_bytes()[:-30])
+    np.savez(files["objects.npz"], image=np.array([random_image(1), None], object))
+    files["array.npz"].write_bytes(files["type.npy"].read_bytes())
+    files["archive.npy"].write_bytes(files["two.npz"].read_bytes())
+    files["text.npy"].write_text("no array")
     files["size.raw"].write_bytes(bytes(33))
     return files
 
@@ -492,8 +500,12 @@ def write_inputs(folder: Path) -> Mapping[str, Path]:
     [
         ("shape.npy", r"expected shape (1, 4, 4, 2) or a batch of it, found (1, 4, 4, 3)"),
         ("type.npy", "expected int8 or floats, found int32"),
-        ("cut.npy", "cut.npy: expected a numpy file"),
-        ("cut.npz", "cut.npz: expected a numpy file"),
+        ("cut.npy", "cut.npy: the array is corrupt"),
+        ("cut.npz", "cut.npz: the archive is corrupt"),
+        ("objects.npz", "objects.npz: the array 'image' holds Python objects, expected numbers"),
+        ("array.npz", "array.npz: expected a .npz archive of named arrays, found a single array"),
+        ("archive.npy", "archive.npy: expected a single array, found a .npz archive"),
+        ("text.npy", "text.npy: expected a numpy file"),
         ("two.npz", "expected arrays named image, or 1 in the order of the inputs; found a, b"),
         ("size.raw", "expected 32 bytes per sample (int8, (1, 4, 4, 2)), found 33"),
         ("none.npy", "none.npy: No such file"),
@@ -505,6 +517,20 @@ def test_run_refuses_files_that_do_not_fit(name: str, message: str, model: Path,
         pytest.importorskip("PIL.Image")
     write_inputs(tmp_path)
     assert message in fails("run", model, tmp_path / name)
+
+
+def test_a_damaged_image_is_named(tflite: Path, tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    pillow.fromarray(noise).save(tmp_path / "cut.png")
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    assert "cut.png: the image is damaged" in fails("run", tflite, tmp_path / "cut.png")
+    (tmp_path / "notes.png").write_text("hello")
+    assert "notes.png: expected an image" in fails("run", tflite, tmp_path / "notes.png")
+    (tmp_path / "photos" / "0").mkdir(parents=True)
+    (tmp_path / "cut.png").rename(tmp_path / "photos" / "0" / "cut.png")
+    assert "0/cut.png: the image is damaged" in fails("evaluate", tflite, "--data", tmp_path / "photos")
 
 
 def test_run_overwrites_by_force_only(model: Path, tmp_path: Path) -> None:
@@ -824,6 +850,12 @@ def test_quantize_fails_with_a_message(
     common = ("--data", samples, "-o", target)
     assert "found x, y, z" in fails("quantize", float_model, *common, "--labels-key", "none")
     assert "none.npz: No such file" in fails("quantize", float_model, "--data", tmp_path / "none.npz")
+    np.save(tmp_path / "x.npy", np.zeros((3, 8), np.float32))
+    message = fails("quantize", float_model, "--data", tmp_path / "x.npy")
+    assert "x.npy: expected a .npz archive of named arrays" in message
+    assert "numpy.savez('x.npz', x=samples, y=labels)" in message
+    np.savez(tmp_path / "objects.npz", x=np.array([[1.0], None], object))
+    assert "objects.npz: the array 'x'" in fails("quantize", float_model, "--data", tmp_path / "objects.npz")
     assert "is quantized already" in fails("quantize", tflite, *common)
     assert cli("quantize", float_model, *common, "--weights", "3").exit_code == 2
     assert not target.exists()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,8 @@ from nybble.compile import compile_graph
 from nybble.convert import convert_graph, write_whole
 from nybble.emit import emit_nyb
 from nybble.graph import DType, Graph, Node, Port, Quantization, Tensor
+from nybble.measure import inputs
+from nybble.quantize import samples as quantize_samples
 
 pytest.importorskip("nybble._core", reason="the extension is not built")
 
@@ -39,6 +41,16 @@ def opens_or_refuses(content: bytes) -> bool:
     session.invoke()
     session.layers()
     return False
+
+
+def changed(content: bytes, count: int, most: int) -> Iterator[bytes]:
+    """Copies with up to ``most`` bytes of others' values, the same ones every time."""
+    random = np.random.default_rng(7)
+    for _ in range(count):
+        copy = bytearray(content)
+        for at in random.integers(0, len(copy), int(random.integers(1, most + 1))):
+            copy[at] = int(random.integers(0, 256))
+        yield bytes(copy)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +138,29 @@ def test_every_changed_byte_of_a_tflite_converts_or_is_refused(tflite: bytes, va
     for at in range(0, len(tflite), 3):
         with contextlib.suppress(*REFUSALS):
             nybble.convert(tflite[:at] + bytes([value]) + tflite[at + 1 :], golden=False)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_archive_is_read_or_named(save: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
+    save(path, x=x, y=np.arange(4))
+    whole = path.read_bytes()
+    refused = 0
+    for content in changed(whole, 300, 20):
+        path.write_bytes(content)
+        for read in (
+            lambda: quantize_samples.read_samples(path, small_graph()),
+            lambda: inputs.read_array(path, "y"),
+        ):
+            try:
+                read()
+            except ValueError as error:
+                assert str(path) in str(error) or "finite" in str(error)  # noqa: PT017
+                refused += 1
+    assert refused > 300
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(inputs.read_array(path, "y"), np.arange(4))
 
 
 def test_wrong_inputs_are_named() -> None:

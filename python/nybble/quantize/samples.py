@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, Graph, Port
+from .archive import open_archive
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,23 +58,17 @@ def arrays_of(data: Data, graph: Graph) -> tuple[list[Array], Array | None]:
 
 
 def _npz(path: Path, graph: Graph) -> tuple[Mapping[str, Array], Array | None]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{path.name}: expected a .npz file, found a single array")
-            arrays = dict(archive)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path.name}: expected a .npz file, found: {error}") from None
-    labels = arrays.pop("y", None)
     names = [port.name for port in graph.inputs]
-    if len(names) == 1 and names[0] not in arrays and "x" in arrays:
-        arrays = {names[0]: arrays["x"]}
-    if not set(names) <= set(arrays):
-        wanted = "'x'" if len(names) == 1 else ", ".join(map(repr, names))
-        raise ValueError(
-            f"{path.name}: expected arrays {wanted}, found {', '.join(map(repr, arrays)) or 'none'}"
-        )
-    return arrays, labels
+    with open_archive(path) as archive:
+        found = [name for name in archive.names if name != "y"]
+        keys = ["x"] if len(names) == 1 and names[0] not in found and "x" in found else names
+        if not set(keys) <= set(found):
+            wanted = "'x'" if len(names) == 1 else ", ".join(map(repr, names))
+            raise ValueError(
+                f"{path}: expected arrays {wanted}, found {', '.join(map(repr, found)) or 'none'}"
+            )
+        arrays = {name: archive.read(key) for name, key in zip(names, keys, strict=True)}
+        return arrays, archive.read("y") if "y" in archive.names else None
 
 
 def source_order(graph: Graph, port: Port) -> tuple[int, ...] | None:
