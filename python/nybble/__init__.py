@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .convert import convert, import_model
+from .convert import convert, import_model, model_path
 from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
 from .importers.torch import from_torch
 
@@ -75,7 +75,7 @@ def load(
     if isinstance(source, bytes):
         head = source[4:8]
     else:
-        with Path(source).open("rb") as file:
+        with model_path(source).open("rb") as file:
             head = file.read(8)[4:8]
     if head != b"NYB0":
         source = convert(source, golden=False)

@@ -217,6 +217,20 @@ def test_convert_cuts_a_float_tail_if_asked_to(tmp_path: Path) -> None:
     assert source.with_suffix(".nyb").read_bytes() == nybble.convert(source, cut=True)
 
 
+def test_convert_says_what_it_cannot_take(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = model.read_bytes()
+    message = fails("convert", model)
+    assert "small.nyb: expected a .tflite or .onnx network, found the suffix of a .nyb model" in message
+    assert "found a .nyb model" in fails("convert", model, model, "--force")
+    assert model.read_bytes() == content
+    monkeypatch.chdir(model.parent)
+    assert ".: is a folder" in fails("convert", ".")
+    assert ".: is a folder" in fails("quantize", ".", "--data", "none.npz")
+    empty = cli("convert", "")
+    assert empty.exit_code == 2
+    assert "expected a path, found an empty one" in empty.stderr
+
+
 def test_convert_leaves_the_golden_section_out_if_asked_to(tflite: Path) -> None:
     assert cli("convert", tflite, "--no-golden").exit_code == 0
     content = tflite.with_suffix(".nyb").read_bytes()

@@ -140,6 +140,88 @@ def test_every_changed_byte_of_a_tflite_converts_or_is_refused(tflite: bytes, va
             nybble.convert(tflite[:at] + bytes([value]) + tflite[at + 1 :], golden=False)
 
 
+@pytest.fixture(scope="module")
+def onnx() -> tuple[bytes, bytes]:
+    """A small float network and a quantized one as .onnx models."""
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    nets = Network(1), Network(2)
+    for net in nets:
+        x = net.input([1, 3, 8, 8])
+        weights = net.constant(net.random.normal(size=(4, 3, 3, 3)))
+        if net is nets[1]:
+            grid = (net.constant(0.02), net.constant(0, np.int8))
+            x = net.node("DequantizeLinear", net.node("QuantizeLinear", x, *grid), *grid)
+            weights = net.constant(net.random.integers(-127, 128, (4, 3, 3, 3)), np.int8)
+            weights = net.node("DequantizeLinear", weights, net.constant(0.01), grid[1])
+        y = net.node("Conv", x, weights, pads=[1, 1, 1, 1], strides=[2, 2])
+        y = net.node("MaxPool", net.node("Relu", y), kernel_shape=[2, 2], strides=[2, 2])
+        y = net.node("Flatten", y) if net is nets[1] else net.gemm(net.node("Flatten", y), 16, 5)
+        if net is nets[1]:
+            net.node("DequantizeLinear", net.node("QuantizeLinear", y, *grid), *grid)
+    first, second = (net.model(net.nodes[-1].output[0]) for net in nets)
+    return first, second
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["float", "quantized"])
+def test_changed_bytes_of_an_onnx_import_or_are_refused(onnx: tuple[bytes, bytes], which: int) -> None:
+    content = onnx[which]
+    nybble.import_model(content)
+    refused = 0
+    for damaged in changed(content[1:], 500, 3):
+        try:
+            nybble.convert(content[:1] + damaged, golden=False)
+        except REFUSALS:
+            refused += 1
+    assert refused > 100  # structure is checked
+
+
+def test_what_is_wrong_in_an_onnx_is_named(onnx: tuple[bytes, bytes]) -> None:
+    package = pytest.importorskip("onnx")
+
+    def fault(change: Callable[[Any], None]) -> str:
+        model = package.load_model_from_string(onnx[0])
+        change(model.graph)
+        with pytest.raises(nybble.ModelError) as caught:
+            nybble.import_model(model.SerializeToString())
+        return str(caught.value)
+
+    def attribute(graph: Any, name: str) -> Any:
+        return next(a for a in graph.node[0].attribute if a.name == name)
+
+    assert "the constant 'constant0' cannot be read" in fault(
+        lambda graph: setattr(graph.initializer[0], "data_type", 99)
+    )
+    assert "conv0.0: the attribute 'strides' says no type" in fault(
+        lambda graph: attribute(graph, "strides").ClearField("type")
+    )
+    assert "Conv 'conv0.0': its attributes or inputs do not fit" in fault(
+        lambda graph: setattr(attribute(graph, "strides"), "type", package.AttributeProto.INT)
+    )
+
+
+def test_a_nyb_is_no_network_to_convert(tmp_path: Path) -> None:
+    path = tmp_path / "m.nyb"
+    path.write_bytes(MODEL)
+    with pytest.raises(nybble.ModelError, match=r"m\.nyb: .*found a \.nyb model, which is converted already"):
+        nybble.convert(path)
+    with pytest.raises(nybble.ModelError, match=r"or a \.nyb model to run, found an empty file"):
+        nybble.load(b"")
+    for take in (nybble.load, nybble.convert):
+        with pytest.raises(ValueError, match="expected the path of a model, found an empty one"):
+            take("")
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight_bits": 3}, {"weights": "x"}, {"weight_bits": 2, "weights": "x"}]
+)
+def test_wrong_weights_are_no_fault_of_the_model(tflite: bytes, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(reversed(options))) as caught:
+        nybble.convert(tflite, **options)
+    assert not isinstance(caught.value, nybble.ModelError)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_damaged_archive_is_read_or_named(save: Callable[..., None], tmp_path: Path) -> None:
     path = tmp_path / "samples.npz"

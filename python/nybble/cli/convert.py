@@ -10,7 +10,7 @@ import click
 from ..convert import write_whole
 from ..measure.conversion import convert_file
 from ..quantize.requantize_weights import SAFE_RUNS
-from .options import FILE, check_destination, force_option
+from .options import FILE, check_destination, destination_beside, force_option
 from .terminal import count_text
 
 
@@ -64,7 +64,7 @@ def convert(
         raise click.UsageError(
             f"weights of {weight_bits} bits are {weights} already: leave one of the two out"
         )
-    target = source.with_suffix(".nyb") if destination is None else destination
+    target = destination_beside(source) if destination is None else destination
     check_destination(target, force=force)
     conversion = convert_file(
         source,

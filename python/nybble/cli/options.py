@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +16,18 @@ from ..quantize.parameters import Level
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage.
-FILE = click.Path(path_type=Path)
+
+class FileType(click.Path):
+    """A path. Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; fails for an empty one, which would stand for the folder that one is in."""
+        if not os.fspath(value):
+            self.fail("expected a path, found an empty one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = FileType(path_type=Path)
 
 
 def model_argument(command: Command) -> Command:
@@ -97,6 +109,23 @@ def level_of(text: str) -> Level:
 def read_names(path: Path | None) -> tuple[str, ...]:
     """The lines of a text file of class names; none where there is no file."""
     return () if path is None else tuple(path.read_text("utf-8").splitlines())
+
+
+def destination_beside(source: Path) -> Path:
+    """Where a model goes unless something else is said: the source with the suffix .nyb.
+
+    Raises IsADirectoryError for a folder, and ValueError where that is the source itself.
+    """
+    if source.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "is a folder; expected the file of a .tflite or .onnx network", str(source)
+        )
+    if source.suffix == ".nyb":
+        raise ValueError(
+            f"{source}: expected a .tflite or .onnx network, found the suffix of a .nyb model, which is converted already: "
+            "nybble run, info and verify take it as it is; for another network of that suffix, name a destination"
+        )
+    return source.with_suffix(".nyb")
 
 
 def json_option(command: Command) -> Command:

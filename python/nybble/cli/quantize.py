@@ -12,7 +12,7 @@ import click
 from ..quantize.calibration import CALIBRATIONS
 from ..quantize.methods import METHODS
 from ..quantize.recipe import ACTIVATION_BITS, GRANULARITIES, GROUP_SIZES, WEIGHT_LEVELS
-from .options import FILE, check_destination, force_option, level_of
+from .options import FILE, check_destination, destination_beside, force_option, level_of
 from .terminal import Column, count_text, print_table, printable, short_text, stages
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def quantize(
     from ..quantize import Recipe
     from ..quantizing import quantize as quantize_file
 
-    target = model.with_suffix(".nyb") if output is None else output
+    target = destination_beside(model) if output is None else output
     check_destination(target, force=force)
     measured_on = data if test is None else test
     # The library itself reads labels named y, and takes their absence.
