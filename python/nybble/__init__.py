@@ -2,7 +2,7 @@
 """nybble: integer-only neural networks in 8, 4 and 2 bits, the same bits on every CPU.
 
 import nybble
-session = nybble.load("model.nyb")        # or a quantized .tflite
+session = nybble.load("model.nyb")        # or a quantized .tflite or .onnx
 scores = session(image)                    # float32 in, float32 out; or the model's own integers
 """
 
@@ -61,7 +61,7 @@ def load(
 ) -> Session:
     """A session of a model, ready to run.
 
-    source: path or bytes of a .nyb model (mapped) or of a quantized .tflite (converted on the fly).
+    source: path or bytes of a .nyb model (mapped) or of a quantized .tflite or .onnx (converted on the fly).
     threads: how many threads an invocation uses; the outputs are the same bytes for any number.
     cpu: the highest CPU level to use ('scalar', 'avx2', 'neon', ...; ``cpu_levels()`` lists this machine's), for
     comparing them; None for the best.

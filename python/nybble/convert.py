@@ -14,7 +14,7 @@ from .compile import compile_graph
 from .emit import emit_nyb
 from .emit.schema import IDENTIFIER
 from .graph import Blocker, DType, Graph, ModelError, UnsupportedError, faults_of
-from .importers.onnx import import_onnx
+from .importers.onnx import declared_inputs, import_onnx
 from .importers.tflite import import_tflite
 from .passes import run_passes
 from .quantize.requantize_weights import SAFE_RUNS, bound_sums, narrow_weights
@@ -62,6 +62,21 @@ def import_model(
         f"{name}: expected a .tflite or .onnx network, or a .nyb model to run, found {_beginning(data)}; make or copy the "
         "file again"
     )
+
+
+def open_inputs(source: str | os.PathLike[str] | bytes) -> dict[str, tuple[int | str, ...]]:
+    """Of an .onnx network that leaves sizes open beyond the first dimension, the shapes of all inputs, by name; an
+    open dimension is its name. Empty for other networks.
+    """
+    if isinstance(source, bytes):
+        start = source[:1]
+    else:
+        with model_path(source).open("rb") as file:
+            start = file.read(1)
+    if start != _ONNX_START:
+        return {}
+    declared = declared_inputs(source if isinstance(source, bytes) else Path(source))
+    return declared if any(isinstance(n, str) for shape in declared.values() for n in shape[1:]) else {}
 
 
 def model_path(source: str | os.PathLike[str]) -> Path:

@@ -857,6 +857,71 @@ def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tm
     assert "accuracy 0 of 7" in cli(*arguments, "--labels-key", "truth").output
 
 
+@pytest.fixture
+def open_model(tmp_path: Path) -> Path:
+    """A float .onnx network from images x [N, 3, H, W]."""
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    net = Network()
+    y = net.conv(net.input(["N", 3, "H", "W"]), (4, 3, 3, 3))
+    path = tmp_path / "open.onnx"
+    path.write_bytes(net.model(net.node("Flatten", net.node("GlobalAveragePool", y))))
+    np.savez(
+        tmp_path / "images.npz", x=np.random.default_rng(5).normal(size=(6, 3, 8, 10)).astype(np.float32)
+    )
+    return path
+
+
+def test_quantize_takes_open_sizes_from_the_samples(open_model: Path) -> None:
+    images = open_model.with_name("images.npz")
+    options = ("--no-layers", "--weights", "4", "--method", "mse", "--force")
+    assert cli("quantize", open_model, "--data", images, *options).exit_code == 0
+    target = open_model.with_suffix(".nyb")
+    found = target.read_bytes()
+    assert nybble.load(target).inputs[0].shape == (1, 8, 10, 3)
+    assert cli("quantize", open_model, "--data", images, "--shape", "x=1,3,8,10", *options).exit_code == 0
+    assert target.read_bytes() == found
+    message = fails("quantize", open_model, "--data", images, "--shape", "x=1,3,9,10", *options)
+    assert "expected samples of shape (1, 3, 9, 10)" in message
+    np.savez(images, x=np.zeros((6, 8, 10, 3), np.float32))
+    message = fails("quantize", open_model, "--data", images, *options)
+    assert "input 'x': expected samples of shape [N, 3, H, W], or N of them, found (6, 8, 10, 3)" in message
+
+
+def test_convert_takes_shapes(tmp_path: Path, tflite: Path) -> None:
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    net = Network()
+    grid = (net.constant(0.02), net.constant(0, np.int8))
+    y = net.node("DequantizeLinear", net.node("QuantizeLinear", net.input(["N", "C"]), *grid), *grid)
+    y = net.node("DequantizeLinear", net.node("QuantizeLinear", net.node("Relu", y), *grid), *grid)
+    source = tmp_path / "qdq.onnx"
+    source.write_bytes(net.model(y))
+    refused = cli("convert", source)
+    assert refused.exit_code == 1
+    assert "--shape x=1,C" in refused.stderr
+    assert cli("convert", source, "--shape", "x=1,12").exit_code == 0
+    assert nybble.load(source.with_suffix(".nyb")).inputs[0].shape == (1, 12)
+    for wrong in ("x", "=1,2", "x=1,none", "x=0,2", "x="):
+        result = cli("convert", source, "--shape", wrong)
+        assert result.exit_code == 2
+        assert "expected the name of an input and its sizes" in result.stderr
+    assert cli("convert", source, "--shape", "x=1,12", "--shape", "x=1,11").exit_code == 2
+    assert "expected the name of an input ('x')" in fails("convert", source, "--shape", "y=1,2", "--force")
+    assert "shapes are for .onnx networks" in fails("convert", tflite, "--shape", "image=1,2,2,3")
+
+
+def test_quantize_refuses_a_percentile_that_nothing_takes(float_model: Path, samples: Path) -> None:
+    common = ("quantize", float_model, "--data", samples, "--no-layers", "--percentile", "99")
+    assert "--calibration percentile" in cli(*common).stderr
+    assert cli(*common).exit_code == 2
+    assert cli(*common, "--calibration", "mse").exit_code == 2
+    assert not float_model.with_suffix(".nyb").exists()
+    assert cli(*common, "--calibration", "percentile").exit_code == 0
+
+
 def test_quantize_fails_with_a_message(
     float_model: Path, samples: Path, tflite: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ FILE = FileType(path_type=Path)
 
 
 def model_argument(command: Command) -> Command:
-    """MODEL: a .nyb file, or a quantized .tflite that is converted on the fly."""
+    """MODEL: a .nyb file, or a quantized .tflite or .onnx that is converted on the fly."""
     return click.argument("model", type=FILE)(command)
 
 
@@ -98,6 +98,55 @@ class RangeType(click.ParamType[tuple[float, float]]):
         if not math.isfinite(high - low) or low == high:
             self.fail(f"expected LOW..HIGH, such as 0..1, found {value!r}", param, ctx)
         return low, high
+
+
+class ShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """The shape of an input, NAME=1,3,224,224."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        """The name and the numbers; fails for others."""
+        if isinstance(value, tuple):
+            return value
+        # A name may hold the sign itself.
+        name, _, sizes = str(value).rpartition("=")
+        parts = [part.strip() for part in sizes.split(",")]
+        if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(
+                f"expected the name of an input and its sizes, such as x=1,3,224,224, found {value!r}",
+                param,
+                ctx,
+            )
+        return name, tuple(int(part) for part in parts)
+
+
+def _by_name(
+    ctx: click.Context, param: click.Parameter, given: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[int, ...]]:
+    result: dict[str, tuple[int, ...]] = {}
+    for name, shape in given:
+        if result.setdefault(name, shape) != shape:
+            raise click.BadParameter(
+                f"expected one shape of {name!r}, found {result[name]} and {shape}", ctx, param
+            )
+    return result
+
+
+def shape_option(command: Command) -> Command:
+    """--shape, as shapes of nybble.convert and nybble.quantize: a mapping by name."""
+    return click.option(
+        "--shape",
+        "shapes",
+        type=ShapeType(),
+        multiple=True,
+        callback=_by_name,
+        metavar="NAME=1,3,224,224",
+        help="The shape of an input of an .onnx network that leaves sizes open, in the file's order of axes; once for each "
+        "such input. An open first dimension alone is 1 without it.",
+    )(command)
 
 
 def level_of(text: str) -> Level:

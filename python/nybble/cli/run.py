@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Run MODEL on files and print the best classes.
 
-    MODEL is a .nyb file, or a quantized .tflite that is converted on the fly. Each INPUT serves one
+    MODEL is a .nyb file, or a quantized .tflite or .onnx that is converted on the fly. Each INPUT serves one
     input of the model, in order; with more files than inputs, the next sample begins. A file may
     hold a batch.
 

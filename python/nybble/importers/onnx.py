@@ -120,20 +120,18 @@ def _input_shape(
         return shape, Blocker(
             f"input {info.name!r}",
             f"has open dimensions {_shape_text(declared)}",
-            f"give it a shape: --shape {example} of convert and quantize, with numbers in place of names; "
-            "shapes= in Python",
+            f"say them: --shape {example} of convert and quantize, with numbers in place of names; shapes= in Python",
         )
     return shape, None
 
 
-def open_inputs(source: str | Path | bytes, name: str = "") -> dict[str, tuple[int | str, ...]]:
-    """The shapes, as the file has them, of the inputs that import_onnx takes with ``shapes`` only, by name.
+def declared_inputs(source: str | Path | bytes, name: str = "") -> dict[str, tuple[int | str, ...]]:
+    """The shapes of a network's inputs as the file has them, by name; an open dimension is its name.
 
-    An open dimension is its name. Raises ImportError and ModelError as import_onnx does.
+    Raises ImportError and ModelError as import_onnx does.
     """
     what = name or ("model" if isinstance(source, bytes) else Path(source).name)
-    declared = {info.name: _declared(info) for info in _inputs(_load(source, what))}
-    return {key: shape for key, shape in declared.items() if any(isinstance(d, str) for d in shape[1:])}
+    return {info.name: _declared(info) for info in _inputs(_load(source, what))}
 
 
 def _constant(initializer: onnx.TensorProto, what: str) -> Array:

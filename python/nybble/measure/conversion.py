@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def convert_file(
     golden: bool | None = None,
     weight_bits: int | None = None,
     weights: str | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Conversion:
     """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
-    graph = import_model(source, cut=cut)
+    graph = import_model(source, cut=cut, shapes=shapes)
     content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
     compiled = run_passes(graph)
     plan = plan_arena(compiled)

@@ -53,7 +53,7 @@ class ArrayDataset:
     rule = "y"
 
     def __init__(self, data: Data, models: Sequence[Runner], labels: npt.ArrayLike | None = None) -> None:
-        arrays, found = arrays_of(data, models[0].interface)
+        arrays, found = arrays_of(data, [port.name for port in models[0].inputs])
         self.labels = (
             None if found is None and labels is None else np.asarray(found if labels is None else labels)
         )
