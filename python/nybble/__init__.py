@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .convert import convert, import_model, model_path
+from .convert import convert, import_model, model_path, version
 from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
 from .importers.torch import from_torch
 
@@ -100,9 +100,16 @@ _RUNNING = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version()
     if name in _RUNNING:
         return getattr(import_module(f".{_RUNNING[name]}", __name__), name)
     raise AttributeError(f"module 'nybble' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is to use, loaded or not."""
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})
 
 
 def include_dir() -> Path:

@@ -7,7 +7,7 @@ import functools
 import os
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 from .compile import compile_graph
@@ -24,12 +24,17 @@ _ONNX_START = b"\x08"
 
 
 @functools.cache  # reads the installed package's files
+def version() -> str:
+    """The version of the package, '0+unknown' where it runs without being installed."""
+    try:
+        return metadata.version("nybble")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def producer() -> str:
     """Who writes the files: the package and its version."""
-    try:
-        return f"nybble {version('nybble')}"
-    except PackageNotFoundError:
-        return "nybble (not installed)"
+    return "nybble (not installed)" if version() == "0+unknown" else f"nybble {version()}"
 
 
 def import_model(

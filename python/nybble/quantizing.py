@@ -99,6 +99,12 @@ class Quantized:
         report = self.layers() if report is None else report
         return find_remedies(judge, self.recipe, report, build, seconds=seconds, progress=progress)
 
+    def __repr__(self) -> str:
+        return (
+            f"<nybble.Quantized {self.graph.name}: weights {level_text(self.recipe.weights)}, file {self.file_bytes} "
+            f"bytes, measured on {self.comparison.samples} samples>"
+        )
+
     def __str__(self) -> str:
         weights = f"weights {self.weight_bytes} bytes ({level_text(self.recipe.weights)})"
         file = f"file {self.file_bytes} bytes"

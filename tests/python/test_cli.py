@@ -554,6 +554,18 @@ def test_run_overwrites_by_force_only(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "y.npz").read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["out.npy", "out", "-"])
+def test_run_writes_archives_alone(
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", random_image(1))
+    result = cli("run", model, "x.npy", "-o", name)
+    assert result.exit_code == 2
+    assert ("./- for one that is called so" if name == "-" else "a name that ends in .npz") in result.stderr
+    assert not Path(name).exists()
+
+
 def test_not_enough_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise MemoryError
@@ -845,6 +857,13 @@ def test_quantize_takes_groups(float_model: Path, samples: Path) -> None:
     )
     fine = nybble.load(float_model.with_suffix(".nyb"))
     assert sum(x.weight_bytes for x in fine.layers()) > sum(x.weight_bytes for x in plain.layers())
+
+
+def test_a_quantized_network_is_shown_in_a_line(float_model: Path, samples: Path) -> None:
+    result = nybble.quantize(float_model, samples, weights=4)
+    size = len(result.model)
+    shown = f"<nybble.Quantized float.tflite: weights 4 bits, file {size} bytes, measured on 20 samples>"
+    assert repr(result) == shown
 
 
 def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:

@@ -258,8 +258,29 @@ def test_wrong_inputs_are_named() -> None:
         session(np.full((1, 4, 4, 2), np.nan, np.float32))
     with pytest.raises(ValueError, match="no intermediate tensor 'nothing'"):
         session.run([right], dump=["nothing"])
-    with pytest.raises(IndexError):
-        session.input_view(1)
+    for index in (1, -1):
+        with pytest.raises(IndexError, match=f"expected an input from 0 to 0, found {index}"):
+            session.input_view(index)
+        with pytest.raises(IndexError, match=f"expected an output from 0 to 0, found {index}"):
+            session.output_view(index)
+
+
+def test_inputs_of_another_type_are_told_what_to_be() -> None:
+    session = nybble.load(MODEL)
+    right = np.zeros((1, 4, 4, 2), np.int8)
+    with pytest.raises(TypeError, match=r"found float32; session\(x\) quantizes real numbers"):
+        session.run([right.astype(np.float32)])
+    with pytest.raises(
+        TypeError, match=r"found uint8; give .* numpy\.asarray\(x, numpy\.int8\), or, .* \(pixels, too\)"
+    ):
+        session(right.astype(np.uint8))
+    with pytest.raises(TypeError, match=r"found int64; give .* numpy\.asarray\(x, numpy\.int8\)"):
+        session(right.tolist())
+    with pytest.raises(TypeError, match="found object; give one array of numbers"):
+        session(right.astype(object))
+    # What the messages advise is taken.
+    np.testing.assert_array_equal(session(np.asarray(right.tolist(), np.int8)), session(right))
+    assert session(np.asarray(right.astype(np.uint8), np.float32)).dtype == np.float32
 
 
 def test_batches_and_strides() -> None:
@@ -282,7 +303,9 @@ def test_dump_changes_nothing() -> None:
     np.testing.assert_array_equal(features.reshape(1, 48), wanted)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": -1}, {"threads": 1.5}, {"cpu": "pentium"}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": -1}, {"threads": 1.5}, {"threads": 10**12}, {"cpu": "pentium"}]
+)
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         nybble.load(MODEL, **options)

@@ -21,9 +21,16 @@ class FileType(click.Path):
     """A path. Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; fails for an empty one, which would stand for the folder that one is in."""
+        """The path; fails for an empty one, which would stand for the folder that one is in, and for '-'."""
         if not os.fspath(value):
             self.fail("expected a path, found an empty one", param, ctx)
+        if os.fspath(value) == "-":
+            self.fail(
+                "expected a path, found '-': standard input and output are not for files here; name a file, or "
+                "./- for one that is called so",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 

@@ -67,6 +67,11 @@ def run(
     from ..measure.outputs import archive, is_classes, top_scores
 
     if output is not None:
+        if output.suffix.lower() != ".npz":
+            raise click.UsageError(
+                f"-o: expected a name that ends in .npz, found {str(output)!r}: an archive is written, with one array for "
+                "each output"
+            )
         check_destination(output, force=force)
     source = as_nyb(model)
     session = load(source, threads=threads, cpu=cpu, prepack=prepack)
