@@ -117,7 +117,8 @@ def import_for(
     data: Data,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Graph:
-    """The network that samples are for: sizes that it leaves open and ``shapes`` does not say are those of the samples.
+    """The network that samples are for: sizes that it leaves open and ``shapes`` does not say are those of the samples,
+    unless these are a folder's, which have none.
 
     Raises what nybble.import_model raises, and OSError, ValueError and TypeError where the samples do not fit.
     """
@@ -128,7 +129,8 @@ def import_for(
             )
         return source
     given = dict(shapes or {})
-    declared = open_inputs(source)
+    folder = isinstance(data, str | os.PathLike) and Path(data).is_dir()
+    declared = {} if folder else open_inputs(source)
     if any(isinstance(n, str) for name, shape in declared.items() if name not in given for n in shape[1:]):
         arrays, _ = arrays_of(data, list(declared))
         for (name, shape), array in zip(declared.items(), arrays, strict=True):

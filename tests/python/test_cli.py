@@ -554,6 +554,13 @@ def test_run_overwrites_by_force_only(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "y.npz").read_text() == "precious"
 
 
+def test_names_that_are_no_text_are_refused(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", random_image(1))
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe")
+    message = fails("run", model, tmp_path / "x.npy", "--labels", tmp_path / "names.txt")
+    assert "names.txt: expected a text file of class names in UTF-8" in message
+
+
 @pytest.mark.parametrize("name", ["out.npy", "out", "-"])
 def test_run_writes_archives_alone(
     name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -906,6 +913,17 @@ def test_quantize_takes_open_sizes_from_the_samples(open_model: Path) -> None:
     np.savez(images, x=np.zeros((6, 8, 10, 3), np.float32))
     message = fails("quantize", open_model, "--data", images, *options)
     assert "input 'x': expected samples of shape [N, 3, H, W], or N of them, found (6, 8, 10, 3)" in message
+
+
+def test_evaluate_takes_open_sizes_from_the_samples(open_model: Path) -> None:
+    images = open_model.with_name("images.npz")
+    with np.load(images) as known:
+        np.savez(images, x=known["x"], y=np.zeros(6, np.int64))
+    output = cli("evaluate", open_model, "--data", images).output
+    assert "float32, numpy, 6 samples" in output
+    folder = open_model.with_name("photos")
+    folder.mkdir()
+    assert "has open dimensions [N, 3, H, W]" in cli("evaluate", open_model, "--data", folder).stderr
 
 
 def test_convert_takes_shapes(tmp_path: Path, tflite: Path) -> None:

@@ -278,6 +278,10 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
     (root / "loose.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"one folder of images per class, or images and labels\.csv"):
         nybble.evaluate(flatten(), root)
+    (root / "labels.csv").write_bytes(b"\xff,0\n")
+    with pytest.raises(ValueError, match=r"labels\.csv: expected lines file,class in UTF-8"):
+        nybble.evaluate(flatten(), root)
+    (root / "labels.csv").unlink()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found nothing"):
         nybble.evaluate(flatten(), tmp_path / "empty")

@@ -164,7 +164,12 @@ def level_of(text: str) -> Level:
 
 def read_names(path: Path | None) -> tuple[str, ...]:
     """The lines of a text file of class names; none where there is no file."""
-    return () if path is None else tuple(path.read_text("utf-8").splitlines())
+    if path is None:
+        return ()
+    try:
+        return tuple(path.read_text("utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a text file of class names in UTF-8, found: {error}") from None
 
 
 def destination_beside(source: Path) -> Path:

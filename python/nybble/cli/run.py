@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, check_destination, execution_options, force_option, model_argument
+from .options import FILE, check_destination, execution_options, force_option, model_argument, read_names
 from .terminal import Column, print_table, printable, shape_text
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(
     source = as_nyb(model)
     session = load(source, threads=threads, cpu=cpu, prepack=prepack)
     metadata = read_metadata(source if isinstance(source, bytes) else source.read_bytes())
-    names = metadata.labels if labels is None else tuple(labels.read_text("utf-8").splitlines())
+    names = metadata.labels if labels is None else read_names(labels)
     samples = read_samples(inputs, session.inputs, metadata.preprocessing)
     outputs = session.run(samples.arrays)
     if output is not None:

@@ -57,6 +57,16 @@ class UnsupportedError(ValueError):
         return "\n".join([f"{self.model}: {count} blocker{plural}", *lines])
 
 
+def fault_text(error: Exception) -> str:
+    """What an error says, with its kind where that is needed: of a KeyError the text is the key alone."""
+    text = str(error)
+    return (
+        text
+        if text and isinstance(error, ValueError)
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
+    )
+
+
 @contextlib.contextmanager
 def faults_of(name: str) -> Iterator[None]:
     """Whatever a file's contradictions break on the way (shapes that do not fit, indices beyond the end, attributes of
@@ -70,8 +80,4 @@ def faults_of(name: str) -> Iterator[None]:
     except (ModelError, QuantizationError, UnsupportedError, OSError, ImportError):
         raise
     except Exception as error:
-        text = str(error)
-        # Of a KeyError the text is the key alone.
-        if not text or not isinstance(error, ValueError):
-            text = f"{type(error).__name__}: {text}".removesuffix(": ")
-        raise ModelError(f"{name}: the model contradicts itself: {text}") from error
+        raise ModelError(f"{name}: the model contradicts itself: {fault_text(error)}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Array, Blocker, DType, Graph, ModelError, Port, UnsupportedError, faults_of
+from ..graph import Array, Blocker, DType, Graph, ModelError, Port, UnsupportedError, fault_text, faults_of
 from .onnx_builder import CHANNELS_LAST, Builder
 from .onnx_integers import to_integers
 from .onnx_quantized import expanded, is_quantized
@@ -49,13 +49,14 @@ def _package() -> Any:
     return onnx
 
 
-def _load(source: str | Path | bytes, what: str) -> onnx.ModelProto:
+def _load(source: str | Path | bytes, what: str, *, weights: bool = True) -> onnx.ModelProto:
+    """weights: also those in files beside."""
     package = _package()
     try:
         model: onnx.ModelProto = (
             package.load_model_from_string(source)
             if isinstance(source, bytes)
-            else package.load_model(str(source))
+            else package.load_model(str(source), load_external_data=weights)
         )
     except OSError:
         raise
@@ -131,16 +132,16 @@ def declared_inputs(source: str | Path | bytes, name: str = "") -> dict[str, tup
     Raises ImportError and ModelError as import_onnx does.
     """
     what = name or ("model" if isinstance(source, bytes) else Path(source).name)
-    return {info.name: _declared(info) for info in _inputs(_load(source, what))}
+    return {info.name: _declared(info) for info in _inputs(_load(source, what, weights=False))}
 
 
 def _constant(initializer: onnx.TensorProto, what: str) -> Array:
     try:
         array: Array = _package().numpy_helper.to_array(initializer)
     except Exception as error:  # what the package's decoders meet in a wrong file
-        found = f"{type(error).__name__}: {error}"
         raise ModelError(
-            f"{what}: the constant {initializer.name!r} cannot be read, its data, type or shape is wrong: {found}"
+            f"{what}: the constant {initializer.name!r} cannot be read, its data, type or shape is wrong: "
+            f"{fault_text(error)}"
         ) from error
     return array
 
@@ -257,7 +258,8 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
             raise
         except (ValueError, TypeError, LookupError, ArithmeticError) as error:
             # An attribute of another type, or numbers that do not fit: the rule meets them where it computes.
-            raise ModelError(f"{what}: {called}: its attributes or inputs do not fit: {error}") from error
+            found = fault_text(error)
+            raise ModelError(f"{what}: {called}: its attributes or inputs do not fit: {found}") from error
     return blockers
 
 

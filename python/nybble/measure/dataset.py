@@ -193,7 +193,11 @@ def _table(table: Path) -> tuple[list[Path], list[str]]:
     paths: list[Path] = []
     names: list[str] = []
     with table.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+        try:
+            rows = list(csv.reader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table}: expected lines file,class in UTF-8, found: {error}") from None
+        for number, row in enumerate(rows, 1):
             if not row:
                 continue
             if len(row) != 2:
