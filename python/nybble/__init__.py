@@ -2,7 +2,7 @@
 """nybble: integer-only neural networks in 8, 4 and 2 bits, the same bits on every CPU.
 
 import nybble
-session = nybble.load("model.nyb")        # or a quantized .tflite
+session = nybble.load("model.nyb")        # or a quantized .tflite or .onnx
 scores = session(image)                    # float32 in, float32 out; or the model's own integers
 """
 
@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .convert import convert, import_model
+from .convert import convert, import_model, model_path, version
 from .graph import Blocker, ModelError, QuantizationError, UnsupportedError
 from .importers.torch import from_torch
 
@@ -61,7 +61,7 @@ def load(
 ) -> Session:
     """A session of a model, ready to run.
 
-    source: path or bytes of a .nyb model (mapped) or of a quantized .tflite (converted on the fly).
+    source: path or bytes of a .nyb model (mapped) or of a quantized .tflite or .onnx (converted on the fly).
     threads: how many threads an invocation uses; the outputs are the same bytes for any number.
     cpu: the highest CPU level to use ('scalar', 'avx2', 'neon', ...; ``cpu_levels()`` lists this machine's), for
     comparing them; None for the best.
@@ -75,7 +75,7 @@ def load(
     if isinstance(source, bytes):
         head = source[4:8]
     else:
-        with Path(source).open("rb") as file:
+        with model_path(source).open("rb") as file:
             head = file.read(8)[4:8]
     if head != b"NYB0":
         source = convert(source, golden=False)
@@ -100,9 +100,16 @@ _RUNNING = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version()
     if name in _RUNNING:
         return getattr(import_module(f".{_RUNNING[name]}", __name__), name)
     raise AttributeError(f"module 'nybble' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is to use, loaded or not."""
+    return sorted({*__all__, "__version__", *(name for name in globals() if name.startswith("__"))})
 
 
 def include_dir() -> Path:

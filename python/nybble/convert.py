@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
 import tempfile
-from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from .compile import compile_graph
 from .emit import emit_nyb
-from .graph import Blocker, DType, Graph, ModelError, UnsupportedError
-from .importers.onnx import import_onnx
+from .emit.schema import IDENTIFIER
+from .graph import Blocker, DType, Graph, ModelError, UnsupportedError, faults_of
+from .importers.onnx import declared_inputs, import_onnx
 from .importers.tflite import import_tflite
 from .passes import run_passes
 from .quantize.requantize_weights import SAFE_RUNS, bound_sums, narrow_weights
@@ -25,39 +25,75 @@ _ONNX_START = b"\x08"
 
 
 @functools.cache  # reads the installed package's files
+def version() -> str:
+    """The version of the package, '0+unknown' where it runs without being installed."""
+    try:
+        return metadata.version("nybble")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
 def producer() -> str:
     """Who writes the files: the package and its version."""
-    try:
-        return f"nybble {version('nybble')}"
-    except PackageNotFoundError:
-        return "nybble (not installed)"
+    return "nybble (not installed)" if version() == "0+unknown" else f"nybble {version()}"
 
 
-@contextlib.contextmanager
-def _faults_of(name: str) -> Iterator[None]:
-    """Whatever a file's contradictions break on the way (shapes that do not fit, indices beyond the end, sizes beyond
-    memory) is that file's fault: a ModelError, caused by what broke."""
-    try:
-        yield
-    except (ModelError, UnsupportedError):
-        raise
-    except (ValueError, LookupError, ArithmeticError, MemoryError, RecursionError) as error:
-        raise ModelError(f"{name}: the model contradicts itself: {error}") from error
-
-
-def import_model(source: str | os.PathLike[str] | bytes, *, cut: bool = False) -> Graph:
+def import_model(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    cut: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Graph:
     """Read a network of any format that nybble imports; the format is told by the content.
 
-    cut: see :func:`convert`.
+    cut, shapes: see :func:`convert`.
+
+    Raises what :func:`convert` raises.
     """
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else model_path(source).read_bytes()
     name = "model" if isinstance(source, bytes) else Path(source).name
     if data[4:8] == b"TFL3":
-        with _faults_of(name):
+        if shapes:
+            raise ValueError(f"{name}: shapes are for .onnx networks; a .tflite has its own: leave them out")
+        with faults_of(name):
             return import_tflite(data, name=name, cut=cut)
     if data[:1] == _ONNX_START:
-        return import_onnx(data if isinstance(source, bytes) else Path(source), name=name)
-    raise ModelError(f"{name}: expected a .tflite or .onnx model, found the beginning of neither")
+        return import_onnx(data if isinstance(source, bytes) else Path(source), name=name, shapes=shapes)
+    if data[4:8] == IDENTIFIER:
+        raise ModelError(
+            f"{name}: expected a .tflite or .onnx network, found a .nyb model, which is converted already; nybble.load, "
+            "nybble run, info and verify take it as it is, and convert and quantize the network that it was made of"
+        )
+    raise ModelError(
+        f"{name}: expected a .tflite or .onnx network, or a .nyb model to run, found {_beginning(data)}; make or copy the "
+        "file again"
+    )
+
+
+def open_inputs(source: str | os.PathLike[str] | bytes) -> dict[str, tuple[int | str, ...]]:
+    """Of an .onnx network that leaves sizes open beyond the first dimension, the shapes of all inputs, by name; an
+    open dimension is its name. Empty for other networks.
+    """
+    if isinstance(source, bytes):
+        start = source[:1]
+    else:
+        with model_path(source).open("rb") as file:
+            start = file.read(1)
+    if start != _ONNX_START:
+        return {}
+    declared = declared_inputs(source if isinstance(source, bytes) else Path(source))
+    return declared if any(isinstance(n, str) for shape in declared.values() for n in shape[1:]) else {}
+
+
+def model_path(source: str | os.PathLike[str]) -> Path:
+    """The path of a model. ValueError for an empty one, which would stand for the folder that one is in."""
+    if not os.fspath(source):
+        raise ValueError("expected the path of a model, found an empty one")
+    return Path(source)
+
+
+def _beginning(data: bytes) -> str:
+    return f"a file that begins with {data[:8]!r}" if data else "an empty file"
 
 
 def convert_graph(
@@ -71,12 +107,23 @@ def convert_graph(
 
     golden, weight_bits, weights: see :func:`convert`.
     """
+    _check_weights(weight_bits, weights)
+    with faults_of(graph.name):
+        return _converted(graph, golden, weight_bits, weights)
+
+
+def _check_weights(weight_bits: int | None, weights: str | None) -> None:
     if weight_bits not in (None, 4, 2):
-        raise ValueError(f"expected weights of 4 or 2 bits, found {weight_bits!r}")
+        raise ValueError(f"weight_bits: expected weights of 4 or 2 bits, found {weight_bits!r}")
     if weights is not None and weights not in SAFE_RUNS:
-        raise ValueError(f"expected weights of {' or '.join(SAFE_RUNS)}, found {weights!r}")
+        raise ValueError(
+            f"weights: expected weights of {' or '.join(SAFE_RUNS)}, found {weights!r}; weight_bits takes numbers"
+        )
     if weight_bits is not None and weights is not None:
         raise ValueError(f"weights of {weight_bits} bits are {weights} already: leave one of the two out")
+
+
+def _converted(graph: Graph, golden: bool | None, weight_bits: int | None, weights: str | None) -> bytes:
     if any(tensor.dtype is DType.FLOAT32 for tensor in graph.tensors.values() if tensor.data is None):
         reason = "computes in float32: the network is not quantized"
         raise UnsupportedError(
@@ -98,6 +145,7 @@ def convert(
     golden: bool | None = None,
     weight_bits: int | None = None,
     weights: str | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> bytes:
     """Convert a quantized network to a .nyb model.
 
@@ -107,14 +155,16 @@ def convert(
     ``verify`` proves a device bit by bit; None: where numpy computes them in about a second.
     weight_bits (4 or 2), weights ('pair-safe' or 'quad-safe'): round the int8 weights to fewer bits, or until
     16 bits hold the sums of two or four products, for measuring speed: nobody looks after accuracy
-    (quantize/requantize_weights.py).
+    (quantize/requantize_weights.py). shapes: of the inputs of an .onnx network that leaves sizes open, by name, as the
+    file has them, such as {"x": (1, 3, 224, 224)}; an open first dimension alone needs none.
     Returns the model's bytes; equal inputs give equal bytes everywhere.
 
-    Raises ModelError where the source is wrong and UnsupportedError with all blockers where it cannot be taken.
+    Raises ModelError where the source is wrong, UnsupportedError with all blockers where it cannot be taken, OSError, and
+    ValueError for wrong arguments.
     """
-    graph = import_model(source, cut=cut)
-    with _faults_of(graph.name):
-        content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
+    _check_weights(weight_bits, weights)
+    graph = import_model(source, cut=cut, shapes=shapes)
+    content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
     if destination is not None:
         write_whole(Path(destination), content)
     return content

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .convert import check_writable, convert_graph, import_model, write_whole
-from .graph import DType, Graph, QuantizationError
+from .convert import check_writable, convert_graph, import_model, open_inputs, write_whole
+from .graph import Array, DType, Graph, QuantizationError
 from .passes import prepare_float
 from .quantize.apply import Progress, quantize_graph
 from .quantize.observe import observe
 from .quantize.parameters import Level, level_text
 from .quantize.recipe import Recipe
-from .quantize.samples import Data, read_samples
+from .quantize.samples import Data, arrays_of, read_samples
 from .quantize.ties import SharedScale, separate_given, shared_scales
 from .quantize.widths import separate_widths
 
@@ -99,11 +99,60 @@ class Quantized:
         report = self.layers() if report is None else report
         return find_remedies(judge, self.recipe, report, build, seconds=seconds, progress=progress)
 
+    def __repr__(self) -> str:
+        return (
+            f"<nybble.Quantized {self.graph.name}: weights {level_text(self.recipe.weights)}, file {self.file_bytes} "
+            f"bytes, measured on {self.comparison.samples} samples>"
+        )
+
     def __str__(self) -> str:
         weights = f"weights {self.weight_bytes} bytes ({level_text(self.recipe.weights)})"
         file = f"file {self.file_bytes} bytes"
         lines = [f"{self.graph.name}: {weights}, {file}", *map(str, self.warnings), str(self.comparison)]
         return "\n".join(lines)
+
+
+def import_for(
+    source: str | os.PathLike[str] | bytes | Graph,
+    data: Data,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Graph:
+    """The network that samples are for: sizes that it leaves open and ``shapes`` does not say are those of the samples,
+    unless these are a folder's, which have none.
+
+    Raises what nybble.import_model raises, and OSError, ValueError and TypeError where the samples do not fit.
+    """
+    if isinstance(source, Graph):
+        if shapes:
+            raise ValueError(
+                f"{source.name}: shapes are for .onnx files; a graph has its own: leave them out"
+            )
+        return source
+    given = dict(shapes or {})
+    folder = isinstance(data, str | os.PathLike) and Path(data).is_dir()
+    declared = {} if folder else open_inputs(source)
+    if any(isinstance(n, str) for name, shape in declared.items() if name not in given for n in shape[1:]):
+        arrays, _ = arrays_of(data, list(declared))
+        for (name, shape), array in zip(declared.items(), arrays, strict=True):
+            given.setdefault(name, _shape_in(array, name, shape))
+    return import_model(source, shapes=given)
+
+
+def _shape_in(samples: Array, name: str, declared: tuple[int | str, ...]) -> tuple[int, ...]:
+    """The shape of an input that samples [N, *shape] have, or as many joined along its first dimension."""
+    shape = samples.shape[1:]
+    if samples.ndim == len(declared):
+        first = declared[0] if declared else 1
+        shape = (1 if isinstance(first, str) else first, *shape)
+    fits = len(shape) == len(declared) and all(
+        n == wanted or (isinstance(wanted, str) and n > 0) for n, wanted in zip(shape, declared, strict=True)
+    )
+    if not fits:
+        wanted = f"[{', '.join(map(str, declared))}]"
+        raise ValueError(
+            f"input {name!r}: expected samples of shape {wanted}, or N of them, found {samples.shape}"
+        )
+    return shape
 
 
 def prepare(reference: Graph, recipe: Recipe) -> Graph:
@@ -156,6 +205,7 @@ def quantize(
     labels: npt.ArrayLike | None = None,
     test: Data | None = None,
     progress: Progress | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Quantized:
     """Quantize a float network to integers and measure the result on the integer core.
 
@@ -165,7 +215,9 @@ def quantize(
     weights, 8, 4 or 2, or 'ternary'; activations: 16, 8, 4 or 2. recipe: bits layer by layer; it takes the place of
     weights and activations. test: samples to measure on, given as data is; the calibration samples
     themselves where it is None. labels: class numbers of the samples measured on. destination:
-    where to write the model. progress: called with (steps done, of).
+    where to write the model. progress: called with (steps done, of). shapes: of the inputs of an .onnx network that
+    leaves sizes open, by name, as the file has them, such as {"x": (1, 3, 224, 224)}; those of the samples where
+    they are not given.
 
     Equal inputs give equal bytes. Raises ModelError, UnsupportedError with all blockers,
     QuantizationError, OSError, and TypeError or ValueError for wrong arguments.
@@ -179,7 +231,7 @@ def quantize(
         check_writable(Path(destination))
     if recipe is None:
         recipe = Recipe(weights, activations)
-    reference = source if isinstance(source, Graph) else import_model(source)
+    reference = import_for(source, data, shapes)
     graph, warnings = _with_warnings(reference, data, recipe, progress)
     model = convert_graph(graph)
     session = load_nyb(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ Array = npt.NDArray[Any]
 
 #: CPU levels that ``cpu=`` takes, weakest first; a machine has some of them.
 CPU_NAMES = ("scalar", *_core.cpu_names())
+
+#: Of one session: more than any machine runs at once, and few enough to count their memory.
+MOST_THREADS = 4096
 
 
 def cpu_levels() -> tuple[str, ...]:
@@ -118,8 +122,8 @@ class Session:
     def __init__(
         self, model: _core.Model, *, threads: int = 1, cpu: str | None = None, prepack: bool = False
     ) -> None:
-        if not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"expected at least 1 thread, found {threads!r}")
+        if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"threads: expected 1 to {MOST_THREADS}, found {threads!r}")
         if cpu is not None and cpu not in cpu_levels():
             raise ValueError(
                 f"expected a CPU level of this machine ({', '.join(cpu_levels())}), found {cpu!r}"
@@ -129,7 +133,10 @@ class Session:
         self._cpu = cpu
         self._prepack = prepack
         self._bits = _core.cpu_detect() if cpu is None else _instructions()[cpu]
-        self._core = _core.Session(model, self._bits, threads, prepack)
+        try:
+            self._core = _core.Session(model, self._bits, threads, prepack)
+        except RuntimeError as error:  # the system's limit
+            raise ValueError(f"threads: {error}: ask for fewer") from None
         self._inputs = tuple(_port(p) for p in self._core.inputs())
         self._outputs = tuple(_port(p) for p in self._core.outputs())
 
@@ -189,10 +196,7 @@ class Session:
         for port, given in zip(self._inputs, inputs, strict=True):
             array = np.asarray(given)
             if array.dtype != port.dtype:
-                raise TypeError(
-                    f"input {port.name!r}: expected {port.dtype}, found {array.dtype}; call the session itself "
-                    "to have float32 quantized"
-                )
+                raise TypeError(_wrong_type(port, array))
             layouts.add(self._batch(port, array))
             arrays.append(np.ascontiguousarray(array))
         if len(layouts) != 1:
@@ -273,13 +277,19 @@ class Session:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def input_view(self, index: int) -> Array:
-        """The bytes of an input in the arena, to be written before every :meth:`invoke`."""
-        view: Array = self._core.input_view(index)
+        """The bytes of an input in the arena, to be written before every :meth:`invoke`.
+
+        IndexError where there is none of that index.
+        """
+        view: Array = self._core.input_view(_checked(index, len(self._inputs), "input"))
         return view
 
     def output_view(self, index: int) -> Array:
-        """The bytes of an output in the arena, valid until the next :meth:`invoke`."""
-        view: Array = self._core.output_view(index)
+        """The bytes of an output in the arena, valid until the next :meth:`invoke`.
+
+        IndexError where there is none of that index.
+        """
+        view: Array = self._core.output_view(_checked(index, len(self._outputs), "output"))
         return view
 
     def invoke(self) -> None:
@@ -322,6 +332,29 @@ class Session:
             self._model.verify(self._bits, self._prepack)
         except _core.ModelFault as error:
             raise ModelError(str(error)) from None
+
+
+def _checked(index: int, count: int, what: str) -> int:
+    """An index as an int; IndexError where there is none such."""
+    if not 0 <= operator.index(index) < count:
+        raise IndexError(f"expected an {what} from 0 to {count - 1}, found {index}")
+    return operator.index(index)
+
+
+def _wrong_type(port: Port, array: Array) -> str:
+    """What to do about an array that is not of an input's type."""
+    found = f"input {port.name!r}: expected {port.dtype}, found {array.dtype}"
+    if array.dtype.kind == "f":
+        return f"{found}; session(x) quantizes real numbers, session.run takes integers alone"
+    if array.dtype.kind not in "iu":
+        return f"{found}; give one array of numbers"
+    own = f"integers of the model's own as numpy.asarray(x, numpy.{port.dtype})"
+    if port.scale == 0:
+        return f"{found}; give {own}"
+    return (
+        f"{found}; give {own}, or, to have them quantized, real numbers scaled as in training (pixels, too) to "
+        "session(x) as numpy.asarray(x, numpy.float32)"
+    )
 
 
 def _restore(data: bytes, threads: int, cpu: str | None, prepack: bool) -> Session:

@@ -132,7 +132,14 @@ def _differences(session: nybble.Session, arrays: dict[str, np.ndarray], litert:
 
 
 def main(names: list[str]) -> int:
-    """Print the table; 1 where a network differs or a required one is refused."""
+    """Print the table; 1 where a network differs or a required one is refused, 2 where there is no collection."""
+    manifest = SHARED / "models/MANIFEST.tsv"
+    if not manifest.exists():
+        print(
+            f"golden.py: expected the shared collection, found no {manifest}: set NYBBLE_SHARED to its directory",
+            file=sys.stderr,
+        )
+        return 2
     counts: Counter[str] = Counter()
     failed = 0
     for network in networks():

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nybble import UnsupportedError, import_model
@@ -38,3 +40,11 @@ def test_arenas_are_near_their_lower_bounds() -> None:
         assert plan.lower_bound <= plan.arena <= 1.05 * plan.lower_bound, network.name
         planned += 1
     assert planned >= len(golden.REQUIRED)
+
+
+def test_a_missing_collection_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(golden, "SHARED", tmp_path)
+    assert golden.main([]) == 2
+    assert "set NYBBLE_SHARED to its directory" in capsys.readouterr().err

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -35,3 +37,15 @@ def test_every_name_is_there_with_its_signature(name: str, tool: ModuleType) -> 
     assert inspect.getdoc(found)
     if inspect.isfunction(found):
         assert tool.signature(name, found) in PAGE, "run python tools/api.py"
+
+
+def test_the_package_lists_what_it_offers() -> None:
+    code = "import nybble; print(*dir(nybble)); print(nybble.__version__)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    listed, version = result.stdout.splitlines()
+    assert set(nybble.__all__) | {"__version__"} <= set(listed.split())
+    assert {name for name in listed.split() if name[:2] != "__"} == set(nybble.__all__)
+    try:
+        assert version == metadata.version("nybble")
+    except metadata.PackageNotFoundError:
+        assert version == "0+unknown"

@@ -218,6 +218,20 @@ def test_convert_cuts_a_float_tail_if_asked_to(tmp_path: Path) -> None:
     assert source.with_suffix(".nyb").read_bytes() == nybble.convert(source, cut=True)
 
 
+def test_convert_says_what_it_cannot_take(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = model.read_bytes()
+    message = fails("convert", model)
+    assert "small.nyb: expected a .tflite or .onnx network, found the suffix of a .nyb model" in message
+    assert "found a .nyb model" in fails("convert", model, model.with_name("other.nyb"))
+    assert model.read_bytes() == content
+    monkeypatch.chdir(model.parent)
+    assert ".: is a folder" in fails("convert", ".")
+    assert ".: is a folder" in fails("quantize", ".", "--data", "none.npz")
+    empty = cli("convert", "")
+    assert empty.exit_code == 2
+    assert "expected a path, found an empty one" in empty.stderr
+
+
 def test_convert_leaves_the_golden_section_out_if_asked_to(tflite: Path) -> None:
     assert cli("convert", tflite, "--no-golden").exit_code == 0
     content = tflite.with_suffix(".nyb").read_bytes()
@@ -531,14 +545,22 @@ def test_run_says_that_an_image_needs_pillow(
 def write_inputs(folder: Path) -> Mapping[str, Path]:
     """Files that do not fit the small model."""
     files = {
-        name: folder / name for name in ("shape.npy", "type.npy", "cut.npy", "size.raw", "cut.npz", "two.npz")
-    }
+        name: folder / name
+        for name in (
+            "shape.npy", "type.npy", "cut.npy", "text.npy", "size.raw", "cut.npz", "two.npz", "objects.npz",
+            "array.npz", "archive.npy",
+        )
+    }  # fmt: skip
     np.save(files["shape.npy"], np.zeros((1, 4, 4, 3), np.int8))
     np.save(files["type.npy"], np.zeros((1, 4, 4, 2), np.int32))
     np.savez(files["two.npz"], a=random_image(1), b=random_image(1))
     np.save(files["cut.npy"], random_image(1))
     files["cut.npy"].write_bytes(files["cut.npy"].read_bytes()[:-1])
     files["cut.npz"].write_bytes(files["two.npz"].read_bytes()[:-30])
+    np.savez(files["objects.npz"], image=np.array([random_image(1), None], object))
+    files["array.npz"].write_bytes(files["type.npy"].read_bytes())
+    files["archive.npy"].write_bytes(files["two.npz"].read_bytes())
+    files["text.npy"].write_text("no array")
     files["size.raw"].write_bytes(bytes(33))
     return files
 
@@ -548,8 +570,12 @@ def write_inputs(folder: Path) -> Mapping[str, Path]:
     [
         ("shape.npy", r"expected shape (1, 4, 4, 2) or a batch of it, found (1, 4, 4, 3)"),
         ("type.npy", "expected int8 or floats, found int32"),
-        ("cut.npy", "cut.npy: expected a numpy file"),
-        ("cut.npz", "cut.npz: expected a numpy file"),
+        ("cut.npy", "cut.npy: the array is corrupt"),
+        ("cut.npz", "cut.npz: the archive is corrupt"),
+        ("objects.npz", "objects.npz: the array 'image' holds Python objects, expected numbers"),
+        ("array.npz", "array.npz: expected a .npz archive of named arrays, found a single array"),
+        ("archive.npy", "archive.npy: expected a single array, found a .npz archive"),
+        ("text.npy", "text.npy: expected a numpy file"),
         ("two.npz", "expected arrays named image or x; found a, b"),
         ("size.raw", "expected 32 bytes per sample (int8, (1, 4, 4, 2)), found 33"),
         ("none.npy", "none.npy: No such file"),
@@ -563,11 +589,44 @@ def test_run_refuses_files_that_do_not_fit(name: str, message: str, model: Path,
     assert message in fails("run", model, tmp_path / name)
 
 
+def test_a_damaged_image_is_named(tflite: Path, tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    pillow.fromarray(noise).save(tmp_path / "cut.png")
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    assert "cut.png: the image is damaged" in fails("run", tflite, tmp_path / "cut.png")
+    (tmp_path / "notes.png").write_text("hello")
+    assert "notes.png: expected an image" in fails("run", tflite, tmp_path / "notes.png")
+    (tmp_path / "photos" / "0").mkdir(parents=True)
+    (tmp_path / "cut.png").rename(tmp_path / "photos" / "0" / "cut.png")
+    assert "0/cut.png: the image is damaged" in fails("evaluate", tflite, "--data", tmp_path / "photos")
+
+
 def test_run_overwrites_by_force_only(model: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", random_image(1))
     (tmp_path / "y.npz").write_text("precious")
     assert "--force" in fails("run", model, tmp_path / "x.npy", "-o", tmp_path / "y.npz")
     assert (tmp_path / "y.npz").read_text() == "precious"
+
+
+def test_names_that_are_no_text_are_refused(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", random_image(1))
+    (tmp_path / "names.txt").write_bytes(b"\xff\xfe")
+    message = fails("run", model, tmp_path / "x.npy", "--labels", tmp_path / "names.txt")
+    assert "names.txt: expected a text file of class names in UTF-8" in message
+
+
+@pytest.mark.parametrize("name", ["out.npy", "out", "-"])
+def test_run_writes_archives_alone(
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", random_image(1))
+    result = cli("run", model, "x.npy", "-o", name)
+    assert result.exit_code == 2
+    assert ("./- for one that is called so" if name == "-" else "a name that ends in .npz") in result.stderr
+    assert not Path(name).exists()
 
 
 def test_not_enough_memory(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -899,6 +958,13 @@ def test_quantize_takes_groups(float_model: Path, samples: Path) -> None:
     assert sum(x.weight_bytes for x in fine.layers()) > sum(x.weight_bytes for x in plain.layers())
 
 
+def test_a_quantized_network_is_shown_in_a_line(float_model: Path, samples: Path) -> None:
+    result = nybble.quantize(float_model, samples, weights=4)
+    size = len(result.model)
+    shown = f"<nybble.Quantized float.tflite: weights 4 bits, file {size} bytes, measured on 20 samples>"
+    assert repr(result) == shown
+
+
 def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tmp_path: Path) -> None:
     with np.load(samples) as known:
         np.savez(tmp_path / "test.npz", x=known["x"][:7], truth=known["z"][:7])
@@ -909,6 +975,82 @@ def test_quantize_measures_on_other_samples(float_model: Path, samples: Path, tm
     assert "accuracy 0 of 7" in cli(*arguments, "--labels-key", "truth").output
 
 
+@pytest.fixture
+def open_model(tmp_path: Path) -> Path:
+    """A float .onnx network from images x [N, 3, H, W]."""
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    net = Network()
+    y = net.conv(net.input(["N", 3, "H", "W"]), (4, 3, 3, 3))
+    path = tmp_path / "open.onnx"
+    path.write_bytes(net.model(net.node("Flatten", net.node("GlobalAveragePool", y))))
+    np.savez(
+        tmp_path / "images.npz", x=np.random.default_rng(5).normal(size=(6, 3, 8, 10)).astype(np.float32)
+    )
+    return path
+
+
+def test_quantize_takes_open_sizes_from_the_samples(open_model: Path) -> None:
+    images = open_model.with_name("images.npz")
+    options = ("--no-layers", "--weights", "4", "--method", "mse", "--force")
+    assert cli("quantize", open_model, "--data", images, *options).exit_code == 0
+    target = open_model.with_suffix(".nyb")
+    found = target.read_bytes()
+    assert nybble.load(target).inputs[0].shape == (1, 8, 10, 3)
+    assert cli("quantize", open_model, "--data", images, "--shape", "x=1,3,8,10", *options).exit_code == 0
+    assert target.read_bytes() == found
+    message = fails("quantize", open_model, "--data", images, "--shape", "x=1,3,9,10", *options)
+    assert "expected samples of shape (1, 3, 9, 10)" in message
+    np.savez(images, x=np.zeros((6, 8, 10, 3), np.float32))
+    message = fails("quantize", open_model, "--data", images, *options)
+    assert "input 'x': expected samples of shape [N, 3, H, W], or N of them, found (6, 8, 10, 3)" in message
+
+
+def test_evaluate_takes_open_sizes_from_the_samples(open_model: Path) -> None:
+    images = open_model.with_name("images.npz")
+    with np.load(images) as known:
+        np.savez(images, x=known["x"], y=np.zeros(6, np.int64))
+    output = cli("evaluate", open_model, "--data", images).output
+    assert "float32, numpy, 6 samples" in output
+    folder = open_model.with_name("photos")
+    folder.mkdir()
+    assert "has open dimensions [N, 3, H, W]" in cli("evaluate", open_model, "--data", folder).stderr
+
+
+def test_convert_takes_shapes(tmp_path: Path, tflite: Path) -> None:
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    net = Network()
+    grid = (net.constant(0.02), net.constant(0, np.int8))
+    y = net.node("DequantizeLinear", net.node("QuantizeLinear", net.input(["N", "C"]), *grid), *grid)
+    y = net.node("DequantizeLinear", net.node("QuantizeLinear", net.node("Relu", y), *grid), *grid)
+    source = tmp_path / "qdq.onnx"
+    source.write_bytes(net.model(y))
+    refused = cli("convert", source)
+    assert refused.exit_code == 1
+    assert "--shape x=1,C" in refused.stderr
+    assert cli("convert", source, "--shape", "x=1,12").exit_code == 0
+    assert nybble.load(source.with_suffix(".nyb")).inputs[0].shape == (1, 12)
+    for wrong in ("x", "=1,2", "x=1,none", "x=0,2", "x="):
+        result = cli("convert", source, "--shape", wrong)
+        assert result.exit_code == 2
+        assert "expected the name of an input and its sizes" in result.stderr
+    assert cli("convert", source, "--shape", "x=1,12", "--shape", "x=1,11").exit_code == 2
+    assert "expected the name of an input ('x')" in fails("convert", source, "--shape", "y=1,2", "--force")
+    assert "shapes are for .onnx networks" in fails("convert", tflite, "--shape", "image=1,2,2,3")
+
+
+def test_quantize_refuses_a_percentile_that_nothing_takes(float_model: Path, samples: Path) -> None:
+    common = ("quantize", float_model, "--data", samples, "--no-layers", "--percentile", "99")
+    assert "--calibration percentile" in cli(*common).stderr
+    assert cli(*common).exit_code == 2
+    assert cli(*common, "--calibration", "mse").exit_code == 2
+    assert not float_model.with_suffix(".nyb").exists()
+    assert cli(*common, "--calibration", "percentile").exit_code == 0
+
+
 def test_quantize_fails_with_a_message(
     float_model: Path, samples: Path, tflite: Path, tmp_path: Path
 ) -> None:
@@ -916,6 +1058,12 @@ def test_quantize_fails_with_a_message(
     common = ("--data", samples, "-o", target)
     assert "found x, y, z" in fails("quantize", float_model, *common, "--labels-key", "none")
     assert "none.npz: No such file" in fails("quantize", float_model, "--data", tmp_path / "none.npz")
+    np.save(tmp_path / "x.npy", np.zeros((3, 8), np.float32))
+    message = fails("quantize", float_model, "--data", tmp_path / "x.npy")
+    assert "x.npy: expected a .npz archive of named arrays" in message
+    assert "numpy.savez('x.npz', x=samples, y=labels)" in message
+    np.savez(tmp_path / "objects.npz", x=np.array([[1.0], None], object))
+    assert "objects.npz: the array 'x'" in fails("quantize", float_model, "--data", tmp_path / "objects.npz")
     assert "is quantized already" in fails("quantize", tflite, *common)
     assert cli("quantize", float_model, *common, "--weights", "3").exit_code == 2
     assert not target.exists()

@@ -157,4 +157,4 @@ def test_command(tmp_path: Path) -> None:
     (tmp_path / "no.nyb").write_bytes(b"no model")
     result = cli("diff", tmp_path / "w8.nyb", tmp_path / "no.nyb")
     assert result.exit_code == 2
-    assert "expected a .tflite or .onnx model" in result.stderr
+    assert "expected a .tflite or .onnx network" in result.stderr

@@ -273,11 +273,15 @@ def test_folders_that_do_not_fit(tmp_path: Path) -> None:
         nybble.evaluate(flatten(), root)
     (root / "eel").rmdir()
     (root / "cat/notes.txt").write_text("no picture")
-    with pytest.raises(OSError, match=r"notes\.txt"):
+    with pytest.raises(ValueError, match=r"notes\.txt: expected an image"):
         nybble.evaluate(flatten(), root)
     (root / "loose.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"one folder of images per class, or images and labels\.csv"):
         nybble.evaluate(flatten(), root)
+    (root / "labels.csv").write_bytes(b"\xff,0\n")
+    with pytest.raises(ValueError, match=r"labels\.csv: expected lines file,class in UTF-8"):
+        nybble.evaluate(flatten(), root)
+    (root / "labels.csv").unlink()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found nothing"):
         nybble.evaluate(flatten(), tmp_path / "empty")
@@ -309,7 +313,10 @@ def test_command(model: Path, data: Path) -> None:
     assert "integer core, 6 samples" in output
     assert "  top-1  4 of 6, 66.7 %\n  top-2  5 of 6, 83.3 %\n" in output
     assert "95 % interval of the accuracy (Wilson): 30.0 to 90.3 %" in output
+    output = cli("evaluate", model, "--data", data, "--top", "10").output
+    assert "  top-10  not counted: there are only 4 classes\n" in output
     output = cli("evaluate", model, "--data", data, "--confusion").output
+    assert "top-5" not in output  # which nobody asked for
     [row] = [line for line in output.splitlines() if " dog " in line]
     assert row.split() == ["0", "dog", "2", "1", "50.0%", "9.5", "to", "90.5", "%", "1", ".", ".", "1"]
 

@@ -7,7 +7,7 @@ import contextlib
 import os
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,9 @@ from nybble.compile import compile_graph
 from nybble.convert import convert_graph, write_whole
 from nybble.emit import emit_nyb, nyb
 from nybble.graph import DType, Graph, Node, Port, Quantization, Tensor
+from nybble.measure import inputs
 from nybble.measure.conversion import convert_file
+from nybble.quantize import samples as quantize_samples
 
 pytest.importorskip("nybble._core", reason="the extension is not built")
 
@@ -41,6 +43,16 @@ def opens_or_refuses(content: bytes) -> bool:
     session.invoke()
     session.layers()
     return False
+
+
+def changed(content: bytes, count: int, most: int) -> Iterator[bytes]:
+    """Copies with up to ``most`` bytes of others' values, the same ones every time."""
+    random = np.random.default_rng(7)
+    for _ in range(count):
+        copy = bytearray(content)
+        for at in random.integers(0, len(copy), int(random.integers(1, most + 1))):
+            copy[at] = int(random.integers(0, 256))
+        yield bytes(copy)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +155,111 @@ def test_every_changed_byte_of_a_tflite_is_reported_or_refused(tflite: bytes, tm
             convert_file(path, golden=False)
 
 
+@pytest.fixture(scope="module")
+def onnx() -> tuple[bytes, bytes]:
+    """A small float network and a quantized one as .onnx models."""
+    pytest.importorskip("onnx")
+    from onnx_networks import Network
+
+    nets = Network(1), Network(2)
+    for net in nets:
+        x = net.input([1, 3, 8, 8])
+        weights = net.constant(net.random.normal(size=(4, 3, 3, 3)))
+        if net is nets[1]:
+            grid = (net.constant(0.02), net.constant(0, np.int8))
+            x = net.node("DequantizeLinear", net.node("QuantizeLinear", x, *grid), *grid)
+            weights = net.constant(net.random.integers(-127, 128, (4, 3, 3, 3)), np.int8)
+            weights = net.node("DequantizeLinear", weights, net.constant(0.01), grid[1])
+        y = net.node("Conv", x, weights, pads=[1, 1, 1, 1], strides=[2, 2])
+        y = net.node("MaxPool", net.node("Relu", y), kernel_shape=[2, 2], strides=[2, 2])
+        y = net.node("Flatten", y) if net is nets[1] else net.gemm(net.node("Flatten", y), 16, 5)
+        if net is nets[1]:
+            net.node("DequantizeLinear", net.node("QuantizeLinear", y, *grid), *grid)
+    first, second = (net.model(net.nodes[-1].output[0]) for net in nets)
+    return first, second
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["float", "quantized"])
+def test_changed_bytes_of_an_onnx_import_or_are_refused(onnx: tuple[bytes, bytes], which: int) -> None:
+    content = onnx[which]
+    nybble.import_model(content)
+    refused = 0
+    for damaged in changed(content[1:], 500, 3):
+        try:
+            nybble.convert(content[:1] + damaged, golden=False)
+        except REFUSALS:
+            refused += 1
+    assert refused > 100  # structure is checked
+
+
+def test_what_is_wrong_in_an_onnx_is_named(onnx: tuple[bytes, bytes]) -> None:
+    package = pytest.importorskip("onnx")
+
+    def fault(change: Callable[[Any], None]) -> str:
+        model = package.load_model_from_string(onnx[0])
+        change(model.graph)
+        with pytest.raises(nybble.ModelError) as caught:
+            nybble.import_model(model.SerializeToString())
+        return str(caught.value)
+
+    def attribute(graph: Any, name: str) -> Any:
+        return next(a for a in graph.node[0].attribute if a.name == name)
+
+    assert "the constant 'constant0' cannot be read" in fault(
+        lambda graph: setattr(graph.initializer[0], "data_type", 99)
+    )
+    assert "conv0.0: the attribute 'strides' says no type" in fault(
+        lambda graph: attribute(graph, "strides").ClearField("type")
+    )
+    assert "Conv 'conv0.0': its attributes or inputs do not fit" in fault(
+        lambda graph: setattr(attribute(graph, "strides"), "type", package.AttributeProto.INT)
+    )
+
+
+def test_a_nyb_is_no_network_to_convert(tmp_path: Path) -> None:
+    path = tmp_path / "m.nyb"
+    path.write_bytes(MODEL)
+    with pytest.raises(nybble.ModelError, match=r"m\.nyb: .*found a \.nyb model, which is converted already"):
+        nybble.convert(path)
+    with pytest.raises(nybble.ModelError, match=r"or a \.nyb model to run, found an empty file"):
+        nybble.load(b"")
+    for take in (nybble.load, nybble.convert):
+        with pytest.raises(ValueError, match="expected the path of a model, found an empty one"):
+            take("")
+
+
+@pytest.mark.parametrize(
+    "options", [{"weight_bits": 3}, {"weights": "x"}, {"weight_bits": 2, "weights": "x"}]
+)
+def test_wrong_weights_are_no_fault_of_the_model(tflite: bytes, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(reversed(options))) as caught:
+        nybble.convert(tflite, **options)
+    assert not isinstance(caught.value, nybble.ModelError)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_archive_is_read_or_named(save: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    x = np.random.default_rng(0).normal(size=(4, 4, 4, 2)).astype(np.float32)
+    save(path, x=x, y=np.arange(4))
+    whole = path.read_bytes()
+    refused = 0
+    for content in changed(whole, 300, 20):
+        path.write_bytes(content)
+        for read in (
+            lambda: quantize_samples.read_samples(path, small_graph()),
+            lambda: inputs.read_array(path, "y"),
+        ):
+            try:
+                read()
+            except ValueError as error:
+                assert str(path) in str(error) or "finite" in str(error)  # noqa: PT017
+                refused += 1
+    assert refused > 300
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(inputs.read_array(path, "y"), np.arange(4))
+
+
 def test_wrong_inputs_are_named() -> None:
     session = nybble.load(MODEL)
     right = np.zeros((1, 4, 4, 2), np.int8)
@@ -156,8 +273,29 @@ def test_wrong_inputs_are_named() -> None:
         session(np.full((1, 4, 4, 2), np.nan, np.float32))
     with pytest.raises(ValueError, match="no intermediate tensor 'nothing'"):
         session.run([right], dump=["nothing"])
-    with pytest.raises(IndexError):
-        session.input_view(1)
+    for index in (1, -1):
+        with pytest.raises(IndexError, match=f"expected an input from 0 to 0, found {index}"):
+            session.input_view(index)
+        with pytest.raises(IndexError, match=f"expected an output from 0 to 0, found {index}"):
+            session.output_view(index)
+
+
+def test_inputs_of_another_type_are_told_what_to_be() -> None:
+    session = nybble.load(MODEL)
+    right = np.zeros((1, 4, 4, 2), np.int8)
+    with pytest.raises(TypeError, match=r"found float32; session\(x\) quantizes real numbers"):
+        session.run([right.astype(np.float32)])
+    with pytest.raises(
+        TypeError, match=r"found uint8; give .* numpy\.asarray\(x, numpy\.int8\), or, .* \(pixels, too\)"
+    ):
+        session(right.astype(np.uint8))
+    with pytest.raises(TypeError, match=r"found int64; give .* numpy\.asarray\(x, numpy\.int8\)"):
+        session(right.tolist())
+    with pytest.raises(TypeError, match="found object; give one array of numbers"):
+        session(right.astype(object))
+    # What the messages advise is taken.
+    np.testing.assert_array_equal(session(np.asarray(right.tolist(), np.int8)), session(right))
+    assert session(np.asarray(right.astype(np.uint8), np.float32)).dtype == np.float32
 
 
 def test_batches_and_strides() -> None:
@@ -180,7 +318,9 @@ def test_dump_changes_nothing() -> None:
     np.testing.assert_array_equal(features.reshape(1, 48), wanted)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": -1}, {"threads": 1.5}, {"cpu": "pentium"}])
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"threads": -1}, {"threads": 1.5}, {"threads": 10**12}, {"cpu": "pentium"}]
+)
 def test_wrong_options(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         nybble.load(MODEL, **options)

@@ -358,11 +358,21 @@ def test_open_dimensions_can_be_given() -> None:
     net = Network()
     y = net.conv(net.input(["n", 3, "h", "w"]), (4, 3, 3, 3))
     model = net.model(y)
-    with pytest.raises(UnsupportedError, match="open dimensions"):
+    with pytest.raises(UnsupportedError, match="open dimensions") as caught:
         import_onnx(model)
+    assert "has open dimensions [n, 3, h, w]" in str(caught.value)
+    assert "--shape x=1,3,h,w of convert and quantize" in str(caught.value)
     assert import_onnx(model, shapes={"x": (1, 3, 6, 7)}).tensors["x"].shape == (1, 6, 7, 3)
-    with pytest.raises(ValueError, match="does not fit"):
-        import_onnx(model, shapes={"x": (1, 2, 6, 7)})
+    assert import_model(model, shapes={"x": (1, 3, 6, 7)}).tensors["x"].shape == (1, 6, 7, 3)
+    for shapes, message in (
+        ({"x": (1, 2, 6, 7)}, r"does not fit the input 'x' of shape \[n, 3, h, w\]"),
+        ({"x": (3, 6, 7)}, "does not fit"),
+        ({"x": (1, 3, 0, 7)}, "expected positive integers for 'x'"),
+        ({"y": (1, 3, 6, 7)}, r"expected the name of an input \('x'\), found 'y'"),
+    ):
+        with pytest.raises(ValueError, match=message) as wrong:
+            import_onnx(model, shapes=shapes)
+        assert not isinstance(wrong.value, ModelError)
 
 
 def test_wrong_files_are_named() -> None:

@@ -99,6 +99,24 @@ def test_mistakes_are_named(case: str) -> None:
         Recipe.from_dict(values, "file.yaml")
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    for text, message in (
+        (
+            "weights: 4\nactivations: 8\nweights: 2\n",
+            r"recipe\.yaml:3: .*'weights' again \(first in line 1\)",
+        ),
+        ("layers:\n  a: 4\n  a: 2\n", r"recipe\.yaml:3: .*'a' again"),
+        ("overrides: [{type: Add, activations: 8, type: Mul}]\n", r"recipe\.yaml:1: .*'type' again"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            Recipe.from_yaml(path)
+    path.write_text("overrides: &a [*a]\n")  # what holds itself is no endless search
+    with pytest.raises(ValueError, match="expected keys with values"):
+        Recipe.from_yaml(path)
+
+
 def test_no_yaml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("weights: [4")

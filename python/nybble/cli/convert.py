@@ -10,7 +10,7 @@ import click
 from ..convert import write_whole
 from ..measure.conversion import convert_file
 from ..quantize.requantize_weights import SAFE_RUNS
-from .options import FILE, check_destination, force_option
+from .options import FILE, check_destination, destination_beside, force_option, shape_option
 from .terminal import count_text
 
 
@@ -40,6 +40,7 @@ from .terminal import count_text
     help="Round the int8 weights until 16 bits hold the sum of any two (pair-safe) or four (quad-safe) products, "
     "which faster kernels rely on. For measuring speed, too.",
 )
+@shape_option
 @force_option
 def convert(
     source: Path,
@@ -48,23 +49,25 @@ def convert(
     golden: bool | None,
     weight_bits: str | None,
     weights: str | None,
+    shapes: dict[str, tuple[int, ...]],
     force: bool,
 ) -> None:
-    """Convert a quantized .tflite SOURCE to a .nyb model.
+    """Convert a quantized SOURCE (.tflite, or .onnx: QDQ or QOperator) to a .nyb model.
 
     DESTINATION is SOURCE with the suffix .nyb unless it is given. It is written whole or not at all.
     Where the network holds anything that nybble does not run, a table lists every such node, and
     nothing is written.
 
     \b
-    Example:
+    Examples:
       nybble convert mobilenet.tflite mobilenet.nyb
+      nybble convert mobilenet_qdq.onnx --shape x=1,3,224,224
     """
     if weight_bits is not None and weights is not None:
         raise click.UsageError(
             f"weights of {weight_bits} bits are {weights} already: leave one of the two out"
         )
-    target = source.with_suffix(".nyb") if destination is None else destination
+    target = destination_beside(source) if destination is None else destination
     check_destination(target, force=force, sources=(source,))
     conversion = convert_file(
         source,
@@ -72,6 +75,7 @@ def convert(
         golden=golden,
         weight_bits=None if weight_bits is None else int(weight_bits),
         weights=weights,
+        shapes=shapes,
     )
     write_whole(target, conversion.content)
     click.echo(f"{source} -> {target}")

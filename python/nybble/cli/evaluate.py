@@ -6,10 +6,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .options import data_options, json_option, model_argument, read_names
 from .terminal import Column, print_json, print_table, printable
@@ -91,7 +93,7 @@ def evaluate(
         return
     click.echo(f"{model}: {result.how}, {result.samples} samples of {data}")
     if result.classes:
-        _print_counts(result)
+        _print_counts(result, top if _was_given("top") else ())
     for name, value in result.metrics.items():
         click.echo(f"  {printable(name)}  {value:.6g}")
     if confusion and result.classes:
@@ -113,11 +115,20 @@ def _imported(text: str) -> Metric:
     return function
 
 
-def _print_counts(result: Evaluation) -> None:
+def _was_given(option: str) -> bool:
+    """Whether an option stands on the command line."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _print_counts(result: Evaluation, asked: Sequence[int]) -> None:
+    """asked: the k of top-k that somebody asked for, which are answered even where there is nothing to count."""
     from ..measure.evaluate import count_text
 
-    for k in result.top:
-        click.echo(f"  top-{k}  {count_text(result.right_in_top(k), result.samples)}")
+    for k in dict.fromkeys((*result.top, *asked)):
+        if k in result.top:
+            click.echo(f"  top-{k}  {count_text(result.right_in_top(k), result.samples)}")
+        else:
+            click.echo(f"  top-{k}  not counted: there are only {result.classes} classes")
     low, high = result.interval
     click.echo(f"  95 % interval of the accuracy (Wilson): {100 * low:.1f} to {100 * high:.1f} %")
     seen = len(result.per_class())

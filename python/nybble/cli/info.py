@@ -17,7 +17,7 @@ from .terminal import Column, count_text, print_json, print_table, printable, sh
 def info(model: Path, as_json: bool) -> None:
     """Print what MODEL is and costs: operators, MACs, bytes.
 
-    MODEL is a .nyb file, or a quantized .tflite that is converted on the fly. MACs are those of one
+    MODEL is a .nyb file, or a quantized .tflite or .onnx that is converted on the fly. MACs are those of one
     invocation. The session arena is all the memory that one session needs on this machine:
     activations, plans, scratch.
 

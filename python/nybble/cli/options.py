@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +17,29 @@ from ..quantize.parameters import Level
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-#: Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage.
-FILE = click.Path(path_type=Path)
+
+class FileType(click.Path):
+    """A path. Existence is not click's to check: a missing file is an error of the system (exit code 1), not of usage."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; fails for an empty one, which would stand for the folder that one is in, and for '-'."""
+        if not os.fspath(value):
+            self.fail("expected a path, found an empty one", param, ctx)
+        if os.fspath(value) == "-":
+            self.fail(
+                "expected a path, found '-': standard input and output are not for files here; name a file, or "
+                "./- for one that is called so",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+FILE = FileType(path_type=Path)
 
 
 def model_argument(command: Command) -> Command:
-    """MODEL: a .nyb file, or a quantized .tflite that is converted on the fly."""
+    """MODEL: a .nyb file, or a quantized .tflite or .onnx that is converted on the fly."""
     return click.argument("model", type=FILE)(command)
 
 
@@ -90,6 +108,55 @@ class RangeType(click.ParamType[tuple[float, float]]):
         return low, high
 
 
+class ShapeType(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """The shape of an input, NAME=1,3,224,224."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        """The name and the numbers; fails for others."""
+        if isinstance(value, tuple):
+            return value
+        # A name may hold the sign itself.
+        name, _, sizes = str(value).rpartition("=")
+        parts = [part.strip() for part in sizes.split(",")]
+        if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(
+                f"expected the name of an input and its sizes, such as x=1,3,224,224, found {value!r}",
+                param,
+                ctx,
+            )
+        return name, tuple(int(part) for part in parts)
+
+
+def _by_name(
+    ctx: click.Context, param: click.Parameter, given: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[int, ...]]:
+    result: dict[str, tuple[int, ...]] = {}
+    for name, shape in given:
+        if result.setdefault(name, shape) != shape:
+            raise click.BadParameter(
+                f"expected one shape of {name!r}, found {result[name]} and {shape}", ctx, param
+            )
+    return result
+
+
+def shape_option(command: Command) -> Command:
+    """--shape, as shapes of nybble.convert and nybble.quantize: a mapping by name."""
+    return click.option(
+        "--shape",
+        "shapes",
+        type=ShapeType(),
+        multiple=True,
+        callback=_by_name,
+        metavar="NAME=1,3,224,224",
+        help="The shape of an input of an .onnx network that leaves sizes open, in the file's order of axes; once for each "
+        "such input. An open first dimension alone is 1 without it.",
+    )(command)
+
+
 def level_of(text: str) -> Level:
     """Bits of weights as a number, what is none as it is."""
     text = text.strip()
@@ -98,7 +165,29 @@ def level_of(text: str) -> Level:
 
 def read_names(path: Path | None) -> tuple[str, ...]:
     """The lines of a text file of class names; none where there is no file."""
-    return () if path is None else tuple(path.read_text("utf-8").splitlines())
+    if path is None:
+        return ()
+    try:
+        return tuple(path.read_text("utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a text file of class names in UTF-8, found: {error}") from None
+
+
+def destination_beside(source: Path) -> Path:
+    """Where a model goes unless something else is said: the source with the suffix .nyb.
+
+    Raises IsADirectoryError for a folder, and ValueError where that is the source itself.
+    """
+    if source.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "is a folder; expected the file of a .tflite or .onnx network", str(source)
+        )
+    if source.suffix == ".nyb":
+        raise ValueError(
+            f"{source}: expected a .tflite or .onnx network, found the suffix of a .nyb model, which is converted already: "
+            "nybble run, info and verify take it as it is; for another network of that suffix, name a destination"
+        )
+    return source.with_suffix(".nyb")
 
 
 def json_option(command: Command) -> Command:

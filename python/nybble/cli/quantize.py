@@ -12,7 +12,14 @@ import click
 from ..quantize.calibration import CALIBRATIONS
 from ..quantize.methods import METHODS
 from ..quantize.recipe import ACTIVATION_BITS, GRANULARITIES, GROUP_SIZES, WEIGHT_LEVELS
-from .options import FILE, check_destination, force_option, level_of
+from .options import (
+    FILE,
+    check_destination,
+    destination_beside,
+    force_option,
+    level_of,
+    shape_option,
+)
 from .terminal import Column, count_text, print_table, printable, short_text, stages
 
 if TYPE_CHECKING:
@@ -104,6 +111,7 @@ _LEVEL = click.Choice([str(level) for level in WEIGHT_LEVELS])
     is_flag=True,
     help="Try what would help, each change quantized and run (about two minutes at most), and rank it by its gain.",
 )
+@shape_option
 @force_option
 def quantize(
     model: Path,
@@ -124,6 +132,7 @@ def quantize(
     labels_key: str,
     with_layers: bool,
     explain: bool,
+    shapes: dict[str, tuple[int, ...]],
     force: bool,
 ) -> None:
     """Quantize a float MODEL (.onnx or .tflite) to a .nyb model.
@@ -131,7 +140,8 @@ def quantize(
     Activations become int8 by the ranges that the samples reach, weights 8, 4 or 2 bits or ternary; 4 and 2 bits of
     an activation are int8 in memory, of which 16 or 4 levels are used; 16 bits are int16. The result is
     run on the integer core and compared with the float network: signal-to-noise ratio of each output,
-    how often the largest element is the same one, and accuracy where there are labels.
+    how often the largest element is the same one, and accuracy where there are labels. Sizes that an .onnx
+    network leaves open are those of the samples.
 
     \b
     The table of layers, measured by stepping the integer core:
@@ -150,7 +160,7 @@ def quantize(
     from ..quantize import Recipe
     from ..quantizing import quantize as quantize_file
 
-    target = model.with_suffix(".nyb") if output is None else output
+    target = destination_beside(model) if output is None else output
     check_destination(target, force=force, sources=(model, data, test, recipe_file))
     measured_on = data if test is None else test
     # The library itself reads labels named y, and takes their absence.
@@ -169,6 +179,11 @@ def quantize(
     }
     base = Recipe() if recipe_file is None else Recipe.from_yaml(recipe_file)
     recipe = Recipe.from_dict(base.to_dict() | given)
+    calibrations = (recipe.calibration, *(one.calibration for one in recipe.overrides))
+    if percentile is not None and "percentile" not in calibrations:
+        raise click.UsageError(
+            "--percentile is part of --calibration percentile, which is not asked for: give both, or neither"
+        )
     with stages() as show:
         result = quantize_file(
             model,
@@ -177,6 +192,7 @@ def quantize(
             test=test,
             labels=labels,
             destination=target,
+            shapes=shapes,
             progress=lambda done, of: show("quantizing", done, of),
         )
     click.echo(f"{model} -> {target}")

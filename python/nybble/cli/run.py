@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE, check_destination, execution_options, force_option, model_argument
+from .options import FILE, check_destination, execution_options, force_option, model_argument, read_names
 from .terminal import Column, print_table, printable, shape_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Run MODEL on files and print the best classes.
 
-    MODEL is a .nyb file, or a quantized .tflite that is converted on the fly. Each INPUT serves one
+    MODEL is a .nyb file, or a quantized .tflite or .onnx that is converted on the fly. Each INPUT serves one
     input of the model, in order; with more files than inputs, the next sample begins. A file may
     hold a batch.
 
@@ -68,11 +68,16 @@ def run(
     from ..measure.outputs import archive, is_classes, top_scores
 
     if output is not None:
+        if output.suffix.lower() != ".npz":
+            raise click.UsageError(
+                f"-o: expected a name that ends in .npz, found {str(output)!r}: an archive is written, with one array for "
+                "each output"
+            )
         check_destination(output, force=force, sources=(model, labels, *inputs))
     source = as_nyb(model)
     session = load(source, threads=threads, cpu=cpu, prepack=prepack)
     metadata = read_metadata(source if isinstance(source, bytes) else source.read_bytes())
-    names = metadata.labels if labels is None else tuple(labels.read_text("utf-8").splitlines())
+    names = metadata.labels if labels is None else read_names(labels)
     samples = read_samples(inputs, session.inputs, metadata)
     outputs = session.run(samples.arrays)
     if output is not None:

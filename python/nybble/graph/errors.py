@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -54,3 +55,29 @@ class UnsupportedError(ValueError):
         count = len(self.blockers)
         plural = "" if count == 1 else "s"
         return "\n".join([f"{self.model}: {count} blocker{plural}", *lines])
+
+
+def fault_text(error: Exception) -> str:
+    """What an error says, with its kind where that is needed: of a KeyError the text is the key alone."""
+    text = str(error)
+    return (
+        text
+        if text and isinstance(error, ValueError)
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
+    )
+
+
+@contextlib.contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Whatever a file's contradictions break on the way (shapes that do not fit, indices beyond the end, attributes of
+    another type, sizes beyond memory) is that file's fault: a ModelError, caused by what broke.
+
+    A network may be wrong in more ways than rules can check, and each of them breaks something else: so all errors
+    count but nybble's own, the system's (OSError) and packages that are missing (ImportError).
+    """
+    try:
+        yield
+    except (ModelError, QuantizationError, UnsupportedError, OSError, ImportError):
+        raise
+    except Exception as error:
+        raise ModelError(f"{name}: the model contradicts itself: {fault_text(error)}") from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..graph import Blocker, DType, Graph, ModelError, Port, UnsupportedError
+from ..graph import Array, Blocker, DType, Graph, ModelError, Port, UnsupportedError, fault_text, faults_of
 from .onnx_builder import CHANNELS_LAST, Builder
 from .onnx_integers import to_integers
 from .onnx_quantized import expanded, is_quantized
@@ -49,13 +49,14 @@ def _package() -> Any:
     return onnx
 
 
-def _load(source: str | Path | bytes, what: str) -> onnx.ModelProto:
+def _load(source: str | Path | bytes, what: str, *, weights: bool = True) -> onnx.ModelProto:
+    """weights: also those in files beside."""
     package = _package()
     try:
         model: onnx.ModelProto = (
             package.load_model_from_string(source)
             if isinstance(source, bytes)
-            else package.load_model(str(source))
+            else package.load_model(str(source), load_external_data=weights)
         )
     except OSError:
         raise
@@ -64,31 +65,85 @@ def _load(source: str | Path | bytes, what: str) -> onnx.ModelProto:
     return model
 
 
+def _declared(info: onnx.ValueInfoProto) -> tuple[int | str, ...]:
+    """The shape of an input as the file has it: an open dimension is its name, '?' where it has none."""
+    dims = info.type.tensor_type.shape.dim
+    return tuple(d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in dims)
+
+
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that no constant of the file stands for."""
+    constants = {initializer.name for initializer in model.graph.initializer}
+    return [info for info in model.graph.input if info.name not in constants]
+
+
+def _check_shapes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError unless every shape is one that an input of its name may have."""
+    declared = {info.name: _declared(info) for info in _inputs(model)}
+    for name, given in shapes.items():
+        if name not in declared:
+            raise ValueError(
+                f"shapes: expected the name of an input ({', '.join(map(repr, declared))}), found {name!r}"
+            )
+        if not all(isinstance(n, int | np.integer) and n > 0 for n in given):
+            raise ValueError(f"shapes: expected positive integers for {name!r}, found {given!r}")
+        fits = len(given) == len(declared[name]) and all(
+            d == n or isinstance(d, str) for d, n in zip(declared[name], given, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"shapes: {tuple(given)} does not fit the input {name!r} of shape {_shape_text(declared[name])}"
+            )
+
+
+def _shape_text(shape: Sequence[int | str]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
 def _input_shape(
     info: onnx.ValueInfoProto, given: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], Blocker | None]:
     """The shape of an input, its first dimension 1 where open, and what is unknown about it."""
-    declared = info.type.tensor_type.shape.dim
     if given is not None:
-        fits = len(given) == len(declared) and all(
-            d.dim_value in (0, n) or d.dim_value < 0 for d, n in zip(declared, given, strict=True)
-        )
-        if not fits:
-            raise ValueError(f"the shape {given} does not fit the input {info.name!r}")
-        return given, None
-    shape = [d.dim_value if d.dim_value > 0 else 0 for d in declared]
-    if shape and shape[0] == 0:
-        shape[0] = 1
+        return tuple(map(int, given)), None
+    declared = _declared(info)
+    if declared and isinstance(declared[0], str):
+        closed: tuple[int | str, ...] = (1, *declared[1:])
+    else:
+        closed = declared
+    shape = tuple(0 if isinstance(d, str) else d for d in closed)
     if info.type.tensor_type.elem_type not in _INPUT_TYPES:
-        return tuple(shape), Blocker(
+        return shape, Blocker(
             f"input {info.name!r}", "is neither float32 nor 8 bits", "export the network with float32 inputs"
         )
     if 0 in shape:
-        names = [d.dim_param or "?" for d in declared]
-        return tuple(shape), Blocker(
-            f"input {info.name!r}", f"has open dimensions {names}", "fix them: shapes="
+        example = f"{info.name}={','.join(map(str, closed))}"
+        return shape, Blocker(
+            f"input {info.name!r}",
+            f"has open dimensions {_shape_text(declared)}",
+            f"say them: --shape {example} of convert and quantize, with numbers in place of names; shapes= in Python",
         )
-    return tuple(shape), None
+    return shape, None
+
+
+def declared_inputs(source: str | Path | bytes, name: str = "") -> dict[str, tuple[int | str, ...]]:
+    """The shapes of a network's inputs as the file has them, by name; an open dimension is its name.
+
+    Raises ImportError and ModelError as import_onnx does.
+    """
+    what = name or ("model" if isinstance(source, bytes) else Path(source).name)
+    return {info.name: _declared(info) for info in _inputs(_load(source, what, weights=False))}
+
+
+def _constant(initializer: onnx.TensorProto, what: str) -> Array:
+    try:
+        array: Array = _package().numpy_helper.to_array(initializer)
+    except Exception as error:  # what the package's decoders meet in a wrong file
+        raise ModelError(
+            f"{what}: the constant {initializer.name!r} cannot be read, its data, type or shape is wrong: "
+            f"{fault_text(error)}"
+        ) from error
+    return array
 
 
 def _info(name: str, dtype: np.dtype[Any]) -> onnx.ValueInfoProto:
@@ -153,8 +208,14 @@ def _supported(proto: onnx.NodeProto) -> bool:
     return proto.op_type in (*RULES, "Shape", "Size", "Constant") and proto.domain in _DOMAINS
 
 
+def _attribute(proto: onnx.AttributeProto, label: str, what: str) -> Any:
+    value = _package().helper.get_attribute_value(proto)
+    if value is None:
+        raise ModelError(f"{what}: {label}: the attribute {proto.name!r} says no type")
+    return value
+
+
 def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) -> list[Blocker]:
-    package = _package()
     blockers = []
     unknown: set[str] = set()
     for proto in protos:
@@ -163,7 +224,7 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
             _label(proto),
             tuple(proto.input),
             tuple(proto.output),
-            {a.name: package.helper.get_attribute_value(a) for a in proto.attribute},
+            {a.name: _attribute(a, _label(proto), what) for a in proto.attribute},
             opset,
         )
         for name in node.inputs:
@@ -193,8 +254,12 @@ def _nodes(g: Builder, protos: Sequence[onnx.NodeProto], opset: int, what: str) 
             raise ModelError(f"{what}: {called}: too few inputs or outputs") from None
         except ModelError as error:
             raise ModelError(f"{what}: {error}") from error
-        except ValueError as error:
-            raise ModelError(f"{what}: {called}: {error}") from error
+        except UnsupportedError:
+            raise
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # An attribute of another type, or numbers that do not fit: the rule meets them where it computes.
+            found = fault_text(error)
+            raise ModelError(f"{what}: {called}: its attributes or inputs do not fit: {found}") from error
     return blockers
 
 
@@ -202,7 +267,7 @@ def _branch(g: Builder, node: OnnxNode, what: str) -> list[Blocker]:
     """Take the branch of an If that a constant chooses, in the place of the If."""
     chosen: onnx.GraphProto = node.attributes["then_branch" if g.array(node.x).item() else "else_branch"]
     for initializer in chosen.initializer:
-        g.constants[initializer.name] = _package().numpy_helper.to_array(initializer)
+        g.constants[initializer.name] = _constant(initializer, what)
     blockers = _nodes(g, chosen.node, node.opset, what)
     for name, inner in zip(node.outputs, chosen.output, strict=True):
         if g.is_constant(inner.name):
@@ -276,11 +341,17 @@ def import_onnx(
     says so (``source_layout/NAME``: ``NCHW``). An open first dimension becomes 1. shapes: of inputs
     with other open dimensions, by name, as in the file.
 
-    Raises ImportError without the package onnx, ModelError where the file is wrong,
-    UnsupportedError with every blocker where nybble lacks something.
+    Raises ImportError without the package onnx, ModelError where the file is wrong, ValueError for shapes that do not
+    fit, and UnsupportedError with every blocker where nybble lacks something.
     """
     what = name or ("model" if isinstance(source, bytes) else Path(source).name)
     model = _load(source, what)
+    _check_shapes(model, shapes or {})
+    with faults_of(what):
+        return _graph(model, shapes or {}, what)
+
+
+def _graph(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], what: str) -> Graph:
     package = _package()
     if model.functions:
         model = package.inliner.inline_local_functions(model)
@@ -291,21 +362,16 @@ def import_onnx(
         raise ModelError(f"{what}: expected a version of ONNX's operators, found none")
     protos = _without_unread_outputs(model.graph)
     g = Builder(quantized=is_quantized(protos))
-    try:
-        for initializer in model.graph.initializer:
-            g.constants[initializer.name] = package.numpy_helper.to_array(initializer)
-    except (ValueError, TypeError) as error:
-        raise ModelError(f"{what}: a constant's data does not fit its shape: {error}") from None
+    for initializer in model.graph.initializer:
+        g.constants[initializer.name] = _constant(initializer, what)
     readers: dict[str, list[onnx.NodeProto]] = {}
     for proto in protos:
         for read in set(proto.input):
             readers.setdefault(read, []).append(proto)
     metadata: dict[str, str] = {}
     blockers, inputs = [], []
-    for info in model.graph.input:
-        if info.name in g.constants:
-            continue
-        shape, blocker = _input_shape(info, (shapes or {}).get(info.name))
+    for info in _inputs(model):
+        shape, blocker = _input_shape(info, shapes.get(info.name))
         if blocker is not None:
             blockers.append(blocker)
         order = tuple(range(len(shape)))

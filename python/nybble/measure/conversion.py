@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..compile.plan import plan_arena
-from ..convert import _faults_of, convert, convert_graph, import_model
+from ..convert import convert, convert_graph, import_model
 from ..emit import schema
+from ..graph import faults_of
 from ..passes import run_passes
 
 
@@ -34,10 +36,11 @@ def convert_file(
     golden: bool | None = None,
     weight_bits: int | None = None,
     weights: str | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Conversion:
     """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
-    graph = import_model(source, cut=cut)
-    with _faults_of(graph.name):
+    graph = import_model(source, cut=cut, shapes=shapes)
+    with faults_of(graph.name):
         content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
         compiled = run_passes(graph)
         plan = plan_arena(compiled)

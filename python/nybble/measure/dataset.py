@@ -53,7 +53,7 @@ class ArrayDataset:
     rule = "y"
 
     def __init__(self, data: Data, models: Sequence[Runner], labels: npt.ArrayLike | None = None) -> None:
-        arrays, found = arrays_of(data, models[0].interface)
+        arrays, found = arrays_of(data, [port.name for port in models[0].inputs])
         self.labels = (
             None if found is None and labels is None else np.asarray(found if labels is None else labels)
         )
@@ -193,7 +193,11 @@ def _table(table: Path) -> tuple[list[Path], list[str]]:
     paths: list[Path] = []
     names: list[str] = []
     with table.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.reader(file), 1):
+        try:
+            rows = list(csv.reader(file))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table}: expected lines file,class in UTF-8, found: {error}") from None
+        for number, row in enumerate(rows, 1):
             if not row:
                 continue
             if len(row) != 2:

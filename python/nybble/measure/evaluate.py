@@ -161,17 +161,17 @@ def evaluate(
     """Run a model on labelled samples and count what is right.
 
     model: a path, bytes, graph or session: a .nyb or quantized .tflite or .onnx model runs on the integer core,
-    a float network in numpy. data: a folder with a folder of images for each class, or with images and
-    labels.csv (lines ``file,class``); a .npz with ``x`` and ``y``, or arrays as quantize takes them: float32 [N, ...] as
-    the source network takes them, or the model's own integers. labels: class numbers [N], instead of the
-    data's. top: the k of top-k. metric: a function of (outputs, labels), see Metric; with it, labels
-    may be anything or absent, and are counted as classes where they can be. classes: names of the
-    classes in order, to which folders are matched; the model's own otherwise. pixels: what 0 and 255
-    of an image become, instead of what the model says.
+    a float network in numpy; sizes that an .onnx network leaves open are those of the samples. data: a folder
+    with a folder of images for each class, or with images and labels.csv (lines ``file,class``); a .npz with
+    ``x`` and ``y``, or arrays as quantize takes them: float32 [N, ...] as the source network takes them, or the
+    model's own integers. labels: class numbers [N], instead of the data's. top: the k of top-k. metric: a
+    function of (outputs, labels), see Metric; with it, labels may be anything or absent, and are counted as
+    classes where they can be. classes: names of the classes in order, to which folders are matched; the
+    model's own otherwise. pixels: what 0 and 255 of an image become, instead of what the model says.
 
     Raises OSError, ModelError, UnsupportedError, and TypeError or ValueError where something does not fit.
     """
-    runner = open_runner(model)
+    runner = open_runner(model, data=data)
     dataset = open_dataset(data, [runner], labels=labels, classes=classes, pixels=pixels)
     return evaluate_runner(runner, dataset, top=top, metric=metric)
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..quantize.archive import open_archive, read_npy
 from ..session import Port
 from .metadata import Metadata, Preprocessing
 
@@ -81,57 +80,36 @@ def _joined(groups: Sequence[tuple[str, list[Array]]]) -> Samples:
 def _read(path: Path, port: Port, metadata: Metadata) -> Array:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return as_batch(port, _numpy(path), str(path), metadata.layouts.get(port.name, ""))
+        return as_batch(port, read_npy(path), str(path), metadata.layouts.get(port.name, ""))
     if suffix in RAW_SUFFIXES:
         return _raw(path, port)
     return as_batch(port, image_input(path, port, metadata.preprocessing), str(path))
 
 
-def _numpy(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected a numpy file, found: {error}") from None
-
-
 def read_array(path: Path, key: str) -> Array:
     """One array of a .npz archive. Raises OSError, and ValueError where there is none of that name."""
-    with _archive(path) as archive:
-        if key not in archive.files:
-            raise ValueError(f"{path}: expected an array {key!r}, found {', '.join(archive.files) or 'none'}")
-        return _member(path, archive, key)
-
-
-def _archive(path: Path) -> np.lib.npyio.NpzFile:
-    archive = _numpy(path)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: expected a .npz archive, found a single array")
-    return archive
-
-
-def _member(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> Array:
-    try:
-        return np.asarray(archive[name])
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: the array {name!r} is corrupt: {error}") from None
+    with open_archive(path) as archive:
+        if key not in archive.names:
+            raise ValueError(f"{path}: expected an array {key!r}, found {', '.join(archive.names) or 'none'}")
+        return archive.read(key)
 
 
 def _npz(path: Path, ports: Sequence[Port], layouts: Mapping[str, str]) -> list[Array]:
-    with _archive(path) as archive:
-        names = [port.name for port in ports]
-        if not set(names) <= set(archive.files):
-            if len(ports) == 1 and "x" in archive.files:
-                names = ["x"]
-            elif len(archive.files) == len(ports):
-                names = archive.files
+    with open_archive(path) as archive:
+        names = tuple(port.name for port in ports)
+        if not set(names) <= set(archive.names):
+            if len(ports) == 1 and "x" in archive.names:
+                names = ("x",)
+            elif len(archive.names) == len(ports):
+                names = archive.names
             else:
                 wanted = (
                     f"{names[0]} or x" if len(ports) == 1 else f"{', '.join(names)}, or {len(ports)} in order"
                 )
                 raise ValueError(
-                    f"{path}: expected arrays named {wanted}; found {', '.join(archive.files) or 'none'}"
+                    f"{path}: expected arrays named {wanted}; found {', '.join(archive.names) or 'none'}"
                 )
-        arrays = [_member(path, archive, name) for name in names]
+        arrays = [archive.read(name) for name in names]
     return [
         as_batch(port, array, f"{path}: {name}", layouts.get(port.name, ""))
         for port, array, name in zip(ports, arrays, names, strict=True)
@@ -181,7 +159,7 @@ def read_image(path: Path, port: Port, preprocessing: Preprocessing | None) -> n
     Raises OSError, and ValueError where the input is not that of an image or pillow is absent.
     """
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise ValueError(
             f"{path}: reading an image needs pillow: pip install nybble[image]; or give .npy, .npz or .raw"
@@ -195,8 +173,13 @@ def read_image(path: Path, port: Port, preprocessing: Preprocessing | None) -> n
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    except (Image.DecompressionBombError, SyntaxError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: expected an image, found something that pillow cannot identify") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the system, and names the file already
+        # What pillow's decoders raise for damaged files is anything from OSError to struct.error.
+        raise ValueError(f"{path}: the image is damaged or too large: {error}") from error
     pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR), np.uint8)
     pixels = pixels.reshape(height, width, channels)
     return pixels[..., ::-1] if preprocessing is not None and preprocessing.channels == "BGR" else pixels

@@ -14,6 +14,8 @@ from ..convert import convert_graph, import_model
 from ..emit import schema
 from ..graph import Array, DType, Graph, Tensor, evaluate_batches
 from ..graph import Port as GraphPort
+from ..quantize.samples import Data
+from ..quantizing import import_for
 from ..session import Port, Session, load_nyb
 from .metadata import Preprocessing, read_metadata
 
@@ -110,10 +112,11 @@ class SessionRunner:
         ]
 
 
-def open_runner(model: Model, name: str = "") -> Runner:
+def open_runner(model: Model, name: str = "", data: Data | None = None) -> Runner:
     """What runs a model: a float network in numpy, anything quantized on the integer core.
 
-    name: instead of that of the file or graph. Raises what load, import_model and convert raise.
+    name: instead of that of the file or graph. data: samples, whose sizes an .onnx network gets where it leaves some
+    open. Raises what load, import_model and convert raise.
     """
     if isinstance(model, Session):
         return SessionRunner(model, name)
@@ -124,7 +127,7 @@ def open_runner(model: Model, name: str = "") -> Runner:
         name = name or ("" if path is None else path.name)
         if _head(model)[4:8] == schema.IDENTIFIER:
             return SessionRunner(load_nyb(model if path is None else path), name)
-        return _graph_runner(import_model(model), name)
+        return _graph_runner(import_model(model) if data is None else import_for(model, data), name)
     return model
 
 

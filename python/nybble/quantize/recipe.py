@@ -262,7 +262,9 @@ class Recipe:
         """
         yaml, file = _yaml(), Path(path)
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            _check_once(yaml.compose(text, yaml.SafeLoader), file.name)
+            values = yaml.safe_load(text)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{file.name}: is no YAML: {error}") from None
         return Recipe.from_dict({} if values is None else values, file.name)
@@ -315,6 +317,33 @@ def _check_keys(where: str, values: object, kind: type[Any]) -> None:
     unknown = [key for key in values if key not in allowed]
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(allowed)}")
+
+
+def _check_once(document: Any, where: str) -> None:
+    """Raises ValueError where a key stands twice, of which YAML itself takes the last in silence.
+
+    document: of yaml.compose; None for an empty one.
+    """
+    waiting, seen = [document], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node.id == "scalar" or id(node) in seen:
+            continue
+        seen.add(id(node))  # a node may hold itself
+        if node.id == "sequence":
+            waiting += node.value
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.id == "scalar" and key.value in lines:
+                raise ValueError(
+                    f"{where}:{line}: expected each key once, found {key.value!r} again (first in line "
+                    f"{lines[key.value]}): leave one out"
+                )
+            if key.id == "scalar":
+                lines[key.value] = line
+            waiting.append(value)
 
 
 def _yaml() -> Any:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Array, Graph, Port
+from .archive import open_archive
 
 Float32 = npt.NDArray[np.float32]
 
@@ -29,7 +29,7 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
 
     Raises OSError, TypeError for integers and ValueError for other shapes, names or numbers.
     """
-    arrays, labels = arrays_of(data, graph)
+    arrays, labels = arrays_of(data, [port.name for port in graph.inputs])
     samples = [_as_input(array, port, graph) for array, port in zip(arrays, graph.inputs, strict=True)]
     counts = {len(array) for array in samples}
     if len(counts) != 1 or 0 in counts:
@@ -37,44 +37,36 @@ def read_samples(data: Data, graph: Graph) -> tuple[list[Float32], Array | None]
     return samples, labels
 
 
-def arrays_of(data: Data, graph: Graph) -> tuple[list[Array], Array | None]:
-    """(an array per input of the graph, as given, labels or None). Raises as read_samples does."""
+def arrays_of(data: Data, names: Sequence[str]) -> tuple[list[Array], Array | None]:
+    """(an array per input of these names, as given, labels or None). Raises as read_samples does."""
     labels = None
     if isinstance(data, str | os.PathLike):
-        data, labels = _npz(Path(data), graph)
+        data, labels = _npz(Path(data), names)
     if isinstance(data, Mapping):
-        names = [port.name for port in graph.inputs]
         missing = [name for name in names if name not in data]
         if missing:
             raise ValueError(f"no samples for input {missing[0]!r}; found {', '.join(map(repr, data))}")
         arrays = [np.asarray(data[name]) for name in names]
-    elif len(graph.inputs) == 1 and not (isinstance(data, Sequence) and len(data) == 1):
+    elif len(names) == 1 and not (isinstance(data, Sequence) and len(data) == 1):
         arrays = [np.asarray(data)]
     else:
         arrays = [np.asarray(array) for array in data]
-    if len(arrays) != len(graph.inputs):
-        raise ValueError(f"expected samples for {len(graph.inputs)} inputs, found {len(arrays)}")
+    if len(arrays) != len(names):
+        raise ValueError(f"expected samples for {len(names)} inputs, found {len(arrays)}")
     return arrays, labels
 
 
-def _npz(path: Path, graph: Graph) -> tuple[Mapping[str, Array], Array | None]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError(f"{path.name}: expected a .npz file, found a single array")
-            arrays = dict(archive)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path.name}: expected a .npz file, found: {error}") from None
-    labels = arrays.pop("y", None)
-    names = [port.name for port in graph.inputs]
-    if len(names) == 1 and names[0] not in arrays and "x" in arrays:
-        arrays = {names[0]: arrays["x"]}
-    if not set(names) <= set(arrays):
-        wanted = "'x'" if len(names) == 1 else ", ".join(map(repr, names))
-        raise ValueError(
-            f"{path.name}: expected arrays {wanted}, found {', '.join(map(repr, arrays)) or 'none'}"
-        )
-    return arrays, labels
+def _npz(path: Path, names: Sequence[str]) -> tuple[Mapping[str, Array], Array | None]:
+    with open_archive(path) as archive:
+        found = [name for name in archive.names if name != "y"]
+        keys = ["x"] if len(names) == 1 and names[0] not in found and "x" in found else names
+        if not set(keys) <= set(found):
+            wanted = "'x'" if len(names) == 1 else ", ".join(map(repr, names))
+            raise ValueError(
+                f"{path}: expected arrays {wanted}, found {', '.join(map(repr, found)) or 'none'}"
+            )
+        arrays = {name: archive.read(key) for name, key in zip(names, keys, strict=True)}
+        return arrays, archive.read("y") if "y" in archive.names else None
 
 
 def source_order(graph: Graph, port: Port) -> tuple[int, ...] | None:
