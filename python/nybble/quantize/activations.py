@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .. import ops
 from ..graph import Array, DType, Graph, Quantization, evaluate_batches
 from .parameters import Range, activation_parameters, quantized
 from .recipe import Recipe
-from .ties import tied
+from .ties import tied, width
 
 #: Bytes of the activations that are held at a time; rounding them takes several times as many.
 _BATCH_BYTES = 16 << 20
@@ -38,13 +38,13 @@ def activation_quantizations(
         )
         if seen is not None:
             together[group] = together[group].union(seen) if group in together else seen
+    if 16 in bits.values():
+        together |= _of_zeros(graph, groups, together)
     levels = {groups[name]: found for name, found in bits.items()}
     parameters = {
         group: activation_parameters(seen, levels[group], recipe.symmetric)
         for group, seen in together.items()
     } | fixed
-    empty = {group for group, seen in together.items() if levels[group] == 16 and seen.low >= 0 >= seen.high}
-    parameters |= _of_zeros(graph, groups, parameters, empty - fixed.keys())
     return {
         name: (DType.INT16 if bits[name] == 16 else DType.INT8, parameters[group])
         for name, group in groups.items()
@@ -52,31 +52,24 @@ def activation_quantizations(
     }
 
 
-def _of_zeros(
-    graph: Graph,
-    groups: Mapping[str, str],
-    parameters: Mapping[str, Quantization],
-    empty: Set[str],
-) -> dict[str, Quantization]:
-    """Quantizations of the groups of which nothing but zeros was seen, in int16. groups: as of tied; parameters: of
-    all groups.
+def _of_zeros(graph: Graph, groups: Mapping[str, str], seen: Mapping[str, Range]) -> dict[str, Range]:
+    """Ranges for the groups of which nothing but zeros was seen. groups: as of tied; seen: of all groups.
 
     Any scale is exact for zeros, but one far from the others' makes results pass int32, and int16 is near to that. So
-    they have the largest scale of what they are computed from, and the smallest of all where they come from outside.
+    they have the widest range of what they are computed from, and the narrowest of all where they come from outside.
     """
     activations = {name: group for name, group in groups.items() if graph.tensors[name].data is None}
-    scales = {
-        group: parameters[group].single_scale
-        for group in activations.values()
-        if group in parameters and group not in empty
-    }
-    smallest = min(scales.values(), default=1.0)
+    empty = {group for group, found in seen.items() if found.low >= 0 >= found.high}
+    known = {g: seen[g] for g in activations.values() if g in seen and g not in empty}
+    if not known:
+        return {}
+    narrowest = min(known.values(), key=width)
     for node in graph.nodes:
-        read = [scales[activations[n]] for n in node.inputs if n in activations and activations[n] in scales]
-        for group in {activations[n] for n in node.outputs if n in activations} & empty:
-            if read:
-                scales.setdefault(group, max(read))
-    return {group: Quantization.per_tensor(scales.get(group, smallest), 0) for group in empty}
+        read = [known[activations[n]] for n in node.inputs if activations.get(n) in known]
+        for name in node.outputs:
+            if read and activations.get(name) in empty:
+                known.setdefault(activations[name], max(read, key=width))
+    return {group: known.get(group, narrowest) for group in empty}
 
 
 def rounding_loss(

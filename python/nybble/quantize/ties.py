@@ -92,11 +92,11 @@ class SharedScale:
     @property
     def ratio(self) -> float:
         """How many times the largest range is that of the smallest."""
-        widths = [_width(seen) for seen in self.ranges.values()]
+        widths = [width(seen) for seen in self.ranges.values()]
         return max(widths) / min(widths)
 
     def __str__(self) -> str:
-        small = min(self.ranges, key=lambda name: _width(self.ranges[name]))
+        small = min(self.ranges, key=lambda name: width(self.ranges[name]))
         listed = ", ".join(f"{name!r} {low:.3g} to {high:.3g}" for name, (low, high) in self.ranges.items())
         return (
             f"warning: {self.node} joins tensors whose ranges differ {self.ratio:.0f} times under one scale: {listed}; "
@@ -105,7 +105,8 @@ class SharedScale:
         )
 
 
-def _width(seen: Range) -> float:
+def width(seen: Range) -> float:
+    """How far apart the ends of a range are, zero being in it."""
     return max(seen.high, 0.0) - min(seen.low, 0.0)
 
 
@@ -115,7 +116,7 @@ def shared_scales(graph: Graph, ranges: Mapping[str, Range]) -> tuple[SharedScal
     for node in graph.nodes:
         if isinstance(node.op, ops.Concat | ops.Pack):
             joined = {
-                name: ranges[name] for name in node.inputs if name in ranges and _width(ranges[name]) > 0
+                name: ranges[name] for name in node.inputs if name in ranges and width(ranges[name]) > 0
             }
             shared = SharedScale(node.label, joined)
             if joined and shared.ratio >= _FAR_APART:
