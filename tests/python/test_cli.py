@@ -717,7 +717,7 @@ def test_bench_json(model: Path) -> None:
 
 def test_bench_explains(model: Path) -> None:
     output = cli("bench", model, "--runs", 2, "--explain").output
-    heading, conv, reshape = (line for line in output.splitlines() if line[:1] in "#01" and line)
+    heading, conv, reshape = (line for line in output.splitlines() if re.match("#|[01] ", line))
     assert heading.endswith("of ceiling")
     assert re.search(r"\d%  +[\d.]+  +\d+%$", conv)
     assert reshape.endswith("%")
