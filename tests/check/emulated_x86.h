@@ -337,6 +337,7 @@ EMULATED __m512i emulated_blend_epi64(__mmask8 mask, __m512i x, __m512i y) {
 #define _mm512_maskz_mov_epi64(mask, x) emulated_blend_epi64(mask, _mm512_setzero_si512(), x)
 #define _mm512_mask_and_epi32(other, mask, x, y) emulated_blend_epi32(mask, other, emulated_and(x, y))
 #define _mm512_mask_add_epi64(other, mask, x, y) emulated_blend_epi64(mask, other, emulated_add_epi64(x, y))
+#define _mm512_mask_sub_epi64(other, mask, x, y) emulated_blend_epi64(mask, other, _mm512_sub_epi64(x, y))
 
 // Dot products: of unsigned and signed bytes (vpdpbusd), of 16 bits (vpdpwssd). Sums wrap.
 EMULATED __m512i emulated_dpbusd(__m512i sum, __m512i x, __m512i y) {

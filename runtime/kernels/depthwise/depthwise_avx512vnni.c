@@ -3,12 +3,12 @@
 //
 // A block is 64 lanes of bytes: 64 channels of one pixel, or 32, 16 of the pixels at the same place of 2, 4
 // parts of the line, or all 8 of eight neighbouring pixels. Lanes are interleaved as depthwise_x86.h does it,
-// in quarters instead of halves. Blocks whose requantization is not a short one, and what is left of the
-// channels, take its way.
+// in quarters instead of halves. What is left of the channels takes its way.
 //
 // A requantization is short where all shifts lie from 32 to 40. The zero point is in the constant that is
 // added to the product, and the high halves of the sums are saturated to 16 bits before they are shifted by
-// up to 8: what saturates is beyond int8 thereafter too.
+// up to 8: what saturates is beyond int8 thereafter too. Any other shifts whole 64-bit lanes: weights of few
+// bits have coarse steps, and real multipliers of 1/2 and more.
 #include "kernels/depthwise/depthwise_x86.h"
 
 enum { SHORT_SHIFT = 8 };
@@ -21,7 +21,11 @@ typedef struct wide_block {
     __m512i bias[4];
     __m512i multiplier[4], multiplier_odd[4];
     __m512i add_even[4], add_odd[4];
-    __m512i down[2]; // of int16
+    __m512i down[2];                     // of int16
+    __m512i shift_even[4], shift_odd[4]; // of the wide scaling
+    __m512i sign_even[4], sign_odd[4];   // likewise: 2^31 where the nudge counts and has a sign
+    __m512i zero_point;                  // likewise
+    nyb_scaling scaling;
     __m512i minimum, maximum;
     const size_t *offset;
     uint32_t quads;
@@ -84,15 +88,24 @@ static bool wide_half(nyb_depthwise_block *b, const nyb_depthwise_args *args, ui
     }
 }
 
-// The constants of a block from those of its halves. False where its requantization is not short.
-static bool wide_join(wide_block *b, const nyb_depthwise_block *low, const nyb_depthwise_block *high) {
-    const __m512i zero_point = _mm512_set1_epi64(low->narrow.output.zero_point);
+// What is added in 64-bit lanes, and 2^31 for the sign of a nudge, where one counts: with shifts above 31.
+NYB_INLINE void wide_nudge(__m512i *add, __m512i *sign, __m512i shift, const nyb_requantize *output) {
+    const __mmask8 nudged = _mm512_cmpgt_epi64_mask(shift, _mm512_set1_epi64(31));
+    *add = _mm512_mask_sub_epi64(*add, (__mmask8)~nudged, *add, _mm512_set1_epi64(output->nudge));
+    *sign = _mm512_maskz_mov_epi64(output->nudge != 0 ? nudged : 0, _mm512_set1_epi64(INT64_C(1) << 31));
+}
+
+// The constants of a block from those of its halves.
+static void wide_join(wide_block *b, const nyb_depthwise_block *low, const nyb_depthwise_block *high) {
+    const nyb_requantize *output = &low->narrow.output;
     __m512i down[4];
     b->offset = low->offset;
     b->quads = low->terms / 4;
     b->first = low->first;
-    b->minimum = _mm512_set1_epi8((char)low->narrow.output.minimum);
-    b->maximum = _mm512_set1_epi8((char)low->narrow.output.maximum);
+    b->minimum = _mm512_set1_epi8((char)output->minimum);
+    b->maximum = _mm512_set1_epi8((char)output->maximum);
+    b->zero_point = _mm512_set1_epi32(output->zero_point);
+    b->scaling = low->scaling > high->scaling ? low->scaling : high->scaling;
     for (uint32_t q = 0; q < b->quads; q++) {
         NYB_EACH (v, 4)
             b->weights[q][v] = join(low->weights[q][v][0], high->weights[q][v][0]);
@@ -104,18 +117,28 @@ static bool wide_join(wide_block *b, const nyb_depthwise_block *low, const nyb_d
         b->bias[v] = join(low->bias[v], high->bias[v]);
         b->multiplier[v] = join(s->multiplier, t->multiplier);
         b->multiplier_odd[v] = join(s->multiplier_odd, t->multiplier_odd);
-        b->add_even[v] =
-            _mm512_add_epi64(join(s->add_even, t->add_even),
-                             _mm512_sllv_epi64(zero_point, _mm512_maskz_mov_epi32(0x5555, shift)));
-        b->add_odd[v] = _mm512_add_epi64(join(s->add_odd, t->add_odd),
-                                         _mm512_sllv_epi64(zero_point, _mm512_srli_epi64(shift, 32)));
+        b->add_even[v] = join(s->add_even, t->add_even);
+        b->add_odd[v] = join(s->add_odd, t->add_odd);
+        b->shift_even[v] = _mm512_maskz_mov_epi32(0x5555, shift);
+        b->shift_odd[v] = _mm512_srli_epi64(shift, 32);
         if (_mm512_cmplt_epi32_mask(_mm512_set1_epi32(SHORT_SHIFT), down[v]) != 0) {
-            return false;
+            b->scaling = NYB_SCALING_WIDE;
         }
+    }
+    if (b->scaling == NYB_SCALING_WIDE) {
+        NYB_EACH (v, 4) {
+            wide_nudge(&b->add_even[v], &b->sign_even[v], b->shift_even[v], output);
+            wide_nudge(&b->add_odd[v], &b->sign_odd[v], b->shift_odd[v], output);
+        }
+        return;
+    }
+    const __m512i zero_point = _mm512_set1_epi64(output->zero_point);
+    NYB_EACH (v, 4) {
+        b->add_even[v] = _mm512_add_epi64(b->add_even[v], _mm512_sllv_epi64(zero_point, b->shift_even[v]));
+        b->add_odd[v] = _mm512_add_epi64(b->add_odd[v], _mm512_sllv_epi64(zero_point, b->shift_odd[v]));
     }
     b->down[0] = _mm512_packs_epi32(down[0], down[1]);
     b->down[1] = _mm512_packs_epi32(down[2], down[3]);
-    return low->scaling != NYB_SCALING_WIDE && high->scaling != NYB_SCALING_WIDE;
 }
 
 static void wide_join_lower(wide_block *b, const nyb_depthwise_block *low, const nyb_depthwise_block *high) {
@@ -158,7 +181,8 @@ NYB_INLINE void wide_store(int8_t *c, size_t part, __m512i y, const int parts) {
     }
 }
 
-// The high halves of scaled sums, before `down`. What epilogue_avx2.h says of the scalings holds here.
+// The high halves of scaled sums, before `down`; of the wide scaling the results, without their clamp. What
+// epilogue_avx2.h says of the scalings holds here.
 NYB_INLINE __m512i wide_scale(const wide_block *b, __m512i acc, const int v, const nyb_scaling scaling) {
     const __m512i acc_odd = _mm512_srli_epi64(acc, 32);
     __m512i even = _mm512_add_epi64(_mm512_mul_epi32(acc, b->multiplier[v]), b->add_even[v]);
@@ -167,6 +191,13 @@ NYB_INLINE __m512i wide_scale(const wide_block *b, __m512i acc, const int v, con
         const __m512i sign = _mm512_set1_epi64(INT64_C(1) << 31);
         even = _mm512_sub_epi64(even, _mm512_and_si512(acc, sign));
         odd = _mm512_sub_epi64(odd, _mm512_and_si512(acc_odd, sign));
+    }
+    if (scaling == NYB_SCALING_WIDE) {
+        even = _mm512_srav_epi64(_mm512_sub_epi64(even, _mm512_and_si512(acc, b->sign_even[v])),
+                                 b->shift_even[v]);
+        odd = _mm512_srav_epi64(_mm512_sub_epi64(odd, _mm512_and_si512(acc_odd, b->sign_odd[v])),
+                                b->shift_odd[v]);
+        return _mm512_add_epi32(_mm512_mask_shuffle_epi32(even, 0xAAAA, odd, _MM_PERM_CCAA), b->zero_point);
     }
     return _mm512_mask_shuffle_epi32(odd, 0x5555, even, _MM_PERM_DDBB);
 }
@@ -179,8 +210,12 @@ NYB_INLINE void wide_finish(const wide_block *b, __m512i y[AT_ONCE], __m512i acc
             acc[i][v] = wide_scale(b, acc[i][v], v, scaling);
     }
     NYB_EACH (i, pixels) {
-        const __m512i low = _mm512_srav_epi16(_mm512_packs_epi32(acc[i][0], acc[i][1]), b->down[0]);
-        const __m512i high = _mm512_srav_epi16(_mm512_packs_epi32(acc[i][2], acc[i][3]), b->down[1]);
+        __m512i low = _mm512_packs_epi32(acc[i][0], acc[i][1]);
+        __m512i high = _mm512_packs_epi32(acc[i][2], acc[i][3]);
+        if (scaling != NYB_SCALING_WIDE) {
+            low = _mm512_srav_epi16(low, b->down[0]);
+            high = _mm512_srav_epi16(high, b->down[1]);
+        }
         y[i] = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(low, high), b->minimum), b->maximum);
     }
 }
@@ -326,15 +361,19 @@ WIDE_WAYS(plain4, NYB_SCALING_PLAIN, 4)
 WIDE_WAYS(signed1, NYB_SCALING_SIGNED, 1)
 WIDE_WAYS(signed2, NYB_SCALING_SIGNED, 2)
 WIDE_WAYS(signed4, NYB_SCALING_SIGNED, 4)
+WIDE_WAYS(wide1, NYB_SCALING_WIDE, 1)
+WIDE_WAYS(wide2, NYB_SCALING_WIDE, 2)
+WIDE_WAYS(wide4, NYB_SCALING_WIDE, 4)
 WIDE_WAY(plain_dense, NYB_SCALING_PLAIN, 1, DENSE)
 WIDE_WAY(signed_dense, NYB_SCALING_SIGNED, 1, DENSE)
+WIDE_WAY(wide_dense_any, NYB_SCALING_WIDE, 1, DENSE)
 
 // By the logarithm of the parts, the scaling and the way.
-static wide_fn *const wide_ways[4][2][4] = {
-    {{plain1_any, plain1_1, plain1_2}, {signed1_any, signed1_1, signed1_2}},
-    {{plain2_any, plain2_1, plain2_2}, {signed2_any, signed2_1, signed2_2}},
-    {{plain4_any, plain4_1, plain4_2}, {signed4_any, signed4_1, signed4_2}},
-    {{NULL, NULL, NULL, plain_dense}, {NULL, NULL, NULL, signed_dense}},
+static wide_fn *const wide_ways[4][3][4] = {
+    {{plain1_any, plain1_1, plain1_2}, {signed1_any, signed1_1, signed1_2}, {wide1_any, wide1_1, wide1_2}},
+    {{plain2_any, plain2_1, plain2_2}, {signed2_any, signed2_1, signed2_2}, {wide2_any, wide2_1, wide2_2}},
+    {{plain4_any, plain4_1, plain4_2}, {signed4_any, signed4_1, signed4_2}, {wide4_any, wide4_1, wide4_2}},
+    {{NULL, NULL, NULL, plain_dense}, {NULL, NULL, NULL, signed_dense}, {NULL, NULL, NULL, wide_dense_any}},
 };
 
 // All lines of 64 >> parts_log2 channels. False where the window is too large.
@@ -352,14 +391,14 @@ static bool wide_channels(const nyb_depthwise_args *args, uint32_t first, uint32
         other = &high;
     }
     // With further terms the halves need not have the same.
-    if (low.further || other->further || !wide_join(&b, &low, other)) {
+    if (low.further || other->further) {
         return nyb_depthwise_channels(args, halves, first, first + channels);
     }
+    wide_join(&b, &low, other);
     if (way != ANY_WINDOW) {
         wide_join_lower(&b, &low, other);
     }
-    const bool plain = low.scaling == NYB_SCALING_PLAIN && other->scaling == NYB_SCALING_PLAIN;
-    wide_ways[parts_log2][!plain][way](&b, args);
+    wide_ways[parts_log2][b.scaling][way](&b, args);
     return true;
 }
 
