@@ -40,8 +40,8 @@ def convert_file(
 ) -> Conversion:
     """Convert a file without writing anything. Takes and raises what :func:`nybble.convert` does."""
     graph = import_model(source, cut=cut, shapes=shapes)
+    content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
     with faults_of(graph.name):
-        content = convert_graph(graph, golden=golden, weight_bits=weight_bits, weights=weights)
         compiled = run_passes(graph)
         plan = plan_arena(compiled)
     return Conversion(content, source.stat().st_size, len(compiled.nodes), plan.arena, plan.lower_bound)
